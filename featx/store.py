@@ -1,0 +1,363 @@
+"""Write, read and merge feature files. The only module that imports h5py; `featx.schema` describes the file.
+
+A file is written beside its place, flushed, closed, read back, and only then renamed: the final name means
+complete. Every row carries its image's id; nothing is matched by position. What is read is checked against what
+was written: shapes, ids, checksums (HDF5's fletcher32), and the digest of the provenance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from featx import schema
+from featx.errors import StoreError, known
+
+CHUNK_BYTES = 1 << 20
+_TEXT = h5py.string_dtype("utf-8")
+_IDS = (schema.IMAGE_ID, schema.PARTICIPANT_ID, schema.SESSION_ID)
+
+Failure = dict[str, str]
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What one network, read at one tap and pooled one way, says of every image.
+
+    Attributes
+    ----------
+    name : str
+        ``network[@weights]/view/tap/pooling``.
+    X : ndarray of shape (n_images, n_features), float32
+    image_id, participant_id, session_id : ndarray of shape (n_images,), object (str)
+        Ids of the rows, sorted by image_id; session_id is "" where there is none.
+    provenance : mapping of str to str
+        The fields of `featx.schema.PROVENANCE`.
+    """
+
+    name: str
+    X: NDArray[np.float32]
+    image_id: NDArray[np.object_]
+    participant_id: NDArray[np.object_]
+    session_id: NDArray[np.object_]
+    provenance: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Digest of what makes two feature sets comparable."""
+        return feature_key(self.provenance)
+
+
+def digest(value: Any) -> str:
+    """sha256 of a value's canonical JSON, in hex.
+
+    Examples
+    --------
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def feature_key(provenance: Mapping[str, str]) -> str:
+    """Digest of the provenance without the versions: equal keys mean comparable features."""
+    return digest({name: provenance[name] for name in schema.KEY_FIELDS})
+
+
+# --- reading --------------------------------------------------------------------------------------------------
+
+
+def list_sets(path: Path) -> list[str]:
+    """Names of the feature sets in a file, sorted.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged, or not a feature file.
+    """
+    with _open(path) as file:
+        return _set_names(file)
+
+
+def read_set(path: Path, name: str) -> FeatureSet:
+    """Read one feature set and check it.
+
+    Raises
+    ------
+    StoreError
+        The file is damaged, the set is not there, or what is there contradicts itself.
+    """
+    with _open(path) as file:
+        return _read_set(file, name, path)
+
+
+def read_ids(path: Path) -> dict[str, tuple[str, set[str]]]:
+    """Key and image ids of every set, without reading a feature: what is done already."""
+    with _open(path) as file:
+        return {name: (_provenance_key(file, name, path), set(_ids(file, name)[0])) for name in _set_names(file)}
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """The failures table of a feature file: one dict per row, keys as in `featx.schema.FAILURES`."""
+    with _open(path) as file:
+        group = file[schema.FAILURES_GROUP]
+        columns = {name: group[name].asstr()[:] for name in schema.names(schema.FAILURES)}
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, map(str, row), strict=True)) for row in rows]
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    if not path.is_file():
+        raise StoreError(f"a feature file must exist; {path} does not; make it with `featx extract`")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise StoreError(
+            f"a feature file must be whole HDF5; {path} is not ({_first_line(error)}); "
+            "it was cut short or is another kind of file: take the original, or extract again"
+        ) from error
+    with file:
+        if file.attrs.get("format") != schema.FORMAT:
+            raise StoreError(f"a feature file must be one that featx wrote; {path} is HDF5 of another origin")
+        if int(file.attrs["format_version"]) > schema.FORMAT_VERSION:
+            raise StoreError(
+                f"a feature file must be of format version {schema.FORMAT_VERSION} or older; {path} has "
+                f"{int(file.attrs['format_version'])}; update featx"
+            )
+        try:
+            yield file
+        except (OSError, KeyError) as error:
+            raise StoreError(
+                f"a feature file must read back whole; {path} does not ({_first_line(error)}); "
+                "it is damaged: take a copy, or extract again"
+            ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _set_names(file: h5py.File) -> list[str]:
+    found: list[str] = []
+
+    def visit(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Group) and schema.FEATURES in node:
+            found.append(name)
+
+    file[schema.SETS].visititems(visit)
+    return sorted(found)
+
+
+def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
+    if name not in _set_names(file):
+        raise StoreError(f"a feature set must be in the file; {name!r} is not in {path}; {known(_set_names(file))}")
+    return file[f"{schema.SETS}/{name}"]
+
+
+def _ids(file: h5py.File, name: str) -> list[NDArray[np.object_]]:
+    group = file[f"{schema.SETS}/{name}"]
+    return [group[column].asstr()[:].astype(object) for column in _IDS]
+
+
+def _provenance(group: h5py.Group) -> dict[str, str]:
+    return {name: str(group.attrs[name]) for name in schema.names(schema.PROVENANCE)}
+
+
+def _provenance_key(file: h5py.File, name: str, path: Path) -> str:
+    group = _group(file, name, path)
+    key = feature_key(_provenance(group))
+    if key != group.attrs[schema.KEY]:
+        raise StoreError(
+            f"a feature set's provenance must match its key; that of {name!r} in {path} does not; "
+            "it was changed after it was written: extract again"
+        )
+    return key
+
+
+def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
+    _provenance_key(file, name, path)
+    group = file[f"{schema.SETS}/{name}"]
+    image_id, participant_id, session_id = _ids(file, name)
+    X = group[schema.FEATURES][:]
+    if X.ndim != 2 or X.dtype != np.float32 or not (
+        len(X) == len(image_id) == len(participant_id) == len(session_id)
+    ):
+        raise StoreError(
+            f"features must be float32 with one row per image; {name!r} in {path} holds {X.dtype} of shape "
+            f"{X.shape} for {len(image_id)} images; extract again"
+        )
+    if not np.isfinite(X).all():
+        row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
+        raise StoreError(f"features must be finite; {name!r} in {path} is not, at image {image_id[row]!r}")
+    if len(set(image_id)) != len(image_id) or sorted(image_id) != list(image_id):
+        raise StoreError(f"image ids must be sorted and unique; those of {name!r} in {path} are not")
+    return FeatureSet(name, X, image_id, participant_id, session_id, _provenance(group))
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def write_sets(path: Path, sets: Sequence[FeatureSet], failures: Sequence[Failure] = ()) -> None:
+    """Write a new feature file, verified before it gets its name. Rows are sorted by image id.
+
+    Raises
+    ------
+    StoreError
+        A set has a row that is not finite, or two rows of one image.
+    """
+    with _new_file(path) as file:
+        for one in sets:
+            order = np.argsort(one.image_id.astype(str), kind="stable")
+            group = _make_set(file, one.name, one.provenance, one.X.shape)
+            group[schema.FEATURES][...] = one.X[order]
+            for column, ids in zip(_IDS, (one.image_id, one.participant_id, one.session_id), strict=True):
+                _write_text(group, column, ids[order])
+        _write_failures(file, failures)
+
+
+def merge_files(sources: Sequence[Path], output: Path) -> None:
+    """Merge feature files into one, in memory that does not grow with the number of images.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        Feature files; of two rows for one image in one set, the first source's is kept (they are equal by key).
+        `output` may be among them.
+    output : Path
+        Replaced in one step.
+
+    Raises
+    ------
+    StoreError
+        Two sources hold one set under different keys.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [(path, stack.enter_context(_open(path))) for path in sources]
+        names = sorted({name for _, file in files for name in _set_names(file)})
+        done: dict[str, set[str]] = {}
+        with _new_file(output) as merged:
+            for name in names:
+                holders = [(path, file) for path, file in files if name in _set_names(file)]
+                done[name] = _merge_set(merged, name, holders)
+            _write_failures(merged, _still_failing([path for path, _ in files], done))
+
+
+def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File]]) -> set[str]:
+    keys = {_provenance_key(file, name, path) for path, file in holders}
+    if len(keys) > 1:
+        raise StoreError(
+            f"one feature set must be made one way; {name!r} was made in {len(keys)} ways in "
+            f"{', '.join(str(path) for path, _ in holders)}; write to separate files"
+        )
+    ids = [_ids(file, name) for _, file in holders]
+    source = np.concatenate([np.full(len(of[0]), at) for at, of in enumerate(ids)])
+    row = np.concatenate([np.arange(len(of[0])) for of in ids])
+    columns = [np.concatenate([of[column] for of in ids]) for column in range(len(_IDS))]
+    _, first = np.unique(columns[0].astype(str), return_index=True)  # sorted, and the first source wins
+    datasets = [file[f"{schema.SETS}/{name}/{schema.FEATURES}"] for _, file in holders]
+    path, file = holders[0]
+    shape = (len(first), datasets[0].shape[1])
+    group = _make_set(merged, name, _provenance(_group(file, name, path)), shape)
+    block_rows = group[schema.FEATURES].chunks[0] * 8
+    for start in range(0, len(first), block_rows):
+        take = first[start : start + block_rows]
+        block = np.empty((len(take), shape[1]), np.float32)
+        for at in np.unique(source[take]):
+            here = np.flatnonzero(source[take] == at)
+            rows = row[take[here]]  # ascending: every source is sorted by image id
+            low, high = int(rows[0]), int(rows[-1]) + 1
+            block[here] = datasets[at][low:high][rows - low]
+        group[schema.FEATURES][start : start + len(take)] = block
+    for column, ids_of in zip(_IDS, columns, strict=True):
+        _write_text(group, column, ids_of[first])
+    return set(columns[0])
+
+
+def _still_failing(paths: Sequence[Path], done: Mapping[str, set[str]]) -> list[Failure]:
+    """The last failure of each image and network that has no row by now."""
+    last: dict[tuple[str, str], Failure] = {}
+    for path in paths:
+        for failure in read_failures(path):
+            last[failure[schema.IMAGE_ID], failure["network"]] = failure
+    by_network: dict[str, set[str]] = {}
+    for name, ids in done.items():
+        network = name.split("/")[0]
+        by_network[network] = by_network.get(network, ids) & ids
+    everywhere = set.intersection(*by_network.values()) if by_network else set()
+    return [last[key] for key in sorted(last) if key[0] not in by_network.get(key[1], everywhere)]
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[h5py.File]:
+    """A file under a name of its own; when all went well it is verified and renamed, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with h5py.File(beside, "w") as file:  # default libver: see the house, a killed writer leaves a readable file
+            file.attrs["format"] = schema.FORMAT
+            file.attrs["format_version"] = schema.FORMAT_VERSION
+            file.create_group(schema.SETS)
+            yield file
+            file.flush()
+        _fsync(beside)
+        _verify(beside)
+        beside.replace(path)
+        _fsync(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _verify(path: Path) -> None:
+    """Read every chunk back (fletcher32 raises on a damaged one) and every id, one block at a time."""
+    with _open(path) as file:
+        for name in _set_names(file):
+            _provenance_key(file, name, path)
+            dataset = file[f"{schema.SETS}/{name}/{schema.FEATURES}"]
+            ids = _ids(file, name)[0]
+            if len(set(ids)) != len(ids):
+                raise StoreError(f"an image must have one row; {name!r} has {len(ids) - len(set(ids))} more for {path}")
+            block_rows = (dataset.chunks or dataset.shape)[0] * 8
+            for start in range(0, len(dataset), block_rows):
+                if not np.isfinite(dataset[start : start + block_rows]).all():
+                    raise StoreError(f"features must be finite; {name!r} written for {path} is not")
+
+
+def _make_set(file: h5py.File, name: str, provenance: Mapping[str, str], shape: tuple[int, ...]) -> h5py.Group:
+    group = file.create_group(f"{schema.SETS}/{name}")
+    for field in schema.names(schema.PROVENANCE):
+        group.attrs[field] = provenance[field]
+    group.attrs[schema.KEY] = feature_key(provenance)
+    rows = max(1, min(shape[0], CHUNK_BYTES // (4 * shape[1])))
+    group.create_dataset(schema.FEATURES, shape, np.float32, chunks=(rows, shape[1]), fletcher32=True)
+    return group
+
+
+def _write_text(group: h5py.Group, name: str, values: Sequence[str] | NDArray[np.object_]) -> None:
+    group.create_dataset(name, data=np.asarray(values, dtype=object), dtype=_TEXT)
+
+
+def _write_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
+    group = file.create_group(schema.FAILURES_GROUP)
+    for name in schema.names(schema.FAILURES):
+        _write_text(group, name, [failure[name] for failure in failures])
