@@ -167,6 +167,7 @@ REASONS = {
     # people and phenotypes
     "no-phenotype": "the image's participant is not in the phenotype table",
     "no-image": "the participant has no features",
+    "missing-features": "the image is in some of the feature sets that were asked for, not in all",
     "missing-value": "the phenotype is empty for this person",
     "unknown-target": "the phenotype table has no such column",
     "all-missing": "no matched person has a value",
@@ -175,4 +176,5 @@ REASONS = {
     "not-a-number": "a phenotype of numbers holds text",
     "too-many-classes": "a phenotype of text has more levels than a class has use for",
     "non-finite-target": "a phenotype holds an infinity",
+    "wrong-kind": "the kind that was asked for does not fit the values of the phenotype",
 }

@@ -109,6 +109,12 @@ def read_ids(path: Path) -> dict[str, tuple[str, set[str]]]:
         return {name: (_provenance_key(file, name, path), set(_ids(file, name)[0])) for name in _set_names(file)}
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, int]]:
+    """Rows and columns of every set."""
+    with _open(path) as file:
+        return {name: file[f"{schema.SETS}/{name}/{schema.FEATURES}"].shape for name in _set_names(file)}
+
+
 def read_failures(path: Path) -> list[Failure]:
     """The failures table of a feature file: one dict per row, keys as in `featx.schema.FAILURES`."""
     with _open(path) as file:
@@ -192,8 +198,10 @@ def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
     group = file[f"{schema.SETS}/{name}"]
     image_id, participant_id, session_id = _ids(file, name)
     X = group[schema.FEATURES][:]
-    if X.ndim != 2 or X.dtype != np.float32 or not (
-        len(X) == len(image_id) == len(participant_id) == len(session_id)
+    if (
+        X.ndim != 2
+        or X.dtype != np.float32
+        or not (len(X) == len(image_id) == len(participant_id) == len(session_id))
     ):
         raise StoreError(
             f"features must be float32 with one row per image; {name!r} in {path} holds {X.dtype} of shape "
@@ -296,8 +304,8 @@ def _still_failing(paths: Sequence[Path], done: Mapping[str, set[str]]) -> list[
     for name, ids in done.items():
         network = name.split("/")[0]
         by_network[network] = by_network.get(network, ids) & ids
-    everywhere = set.intersection(*by_network.values()) if by_network else set()
-    return [last[key] for key in sorted(last) if key[0] not in by_network.get(key[1], everywhere)]
+    by_network[""] = set.intersection(*by_network.values()) if by_network else set()  # a failure of all networks
+    return [last[key] for key in sorted(last) if key[0] not in by_network.get(key[1], set())]
 
 
 @contextlib.contextmanager
@@ -306,7 +314,7 @@ def _new_file(path: Path) -> Iterator[h5py.File]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with h5py.File(beside, "w") as file:  # default libver: see the house, a killed writer leaves a readable file
+        with h5py.File(beside, "w") as file:  # default libver: a killed writer then leaves a file that opens
             file.attrs["format"] = schema.FORMAT
             file.attrs["format_version"] = schema.FORMAT_VERSION
             file.create_group(schema.SETS)
@@ -316,6 +324,11 @@ def _new_file(path: Path) -> Iterator[h5py.File]:
         _verify(beside)
         beside.replace(path)
         _fsync(path.parent)
+    except (OSError, RuntimeError) as error:  # h5py's own complaints about a full disk are of either kind
+        raise StoreError(
+            f"a feature file must be written whole; {path} could not be ({_first_line(error)}); "
+            "see to space and permissions there and run again: what was finished before is kept"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -336,7 +349,8 @@ def _verify(path: Path) -> None:
             dataset = file[f"{schema.SETS}/{name}/{schema.FEATURES}"]
             ids = _ids(file, name)[0]
             if len(set(ids)) != len(ids):
-                raise StoreError(f"an image must have one row; {name!r} has {len(ids) - len(set(ids))} more for {path}")
+                twice = next(image_id for image_id in ids if list(ids).count(image_id) > 1)
+                raise StoreError(f"an image must have one row; {name!r} for {path} has two of {twice!r}")
             block_rows = (dataset.chunks or dataset.shape)[0] * 8
             for start in range(0, len(dataset), block_rows):
                 if not np.isfinite(dataset[start : start + block_rows]).all():

@@ -1,0 +1,1 @@
+"""The command line of featx: one verb per file, no work inside."""

@@ -1,0 +1,101 @@
+"""What several verbs print: progress with rate and time left, tables of failures, the place of the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from featx import schema
+
+SOME_FAILED = 3
+LOG_EVERY_S = 30.0
+
+
+def say(text: str = "") -> None:
+    """Print a line of the human summary."""
+    print(text)
+
+
+def cache_dir() -> Path:
+    """Where downloaded weights are kept: FEATX_HOME, else featx/ in the user's cache folder."""
+    home = os.environ.get("FEATX_HOME")
+    if home:
+        return Path(home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featx"
+
+
+@contextlib.contextmanager
+def progress(what: str, unit: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A function (done, total, note) that shows progress on stderr: a bar on a terminal, else a line now and then."""
+    if sys.stderr.isatty():
+        with _bar(what, unit) as update:
+            yield update
+        return
+    start = last = time.monotonic()
+
+    def update(done: int, total: int, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last > LOG_EVERY_S:
+            last = now
+            rate = done / max(now - start, 1e-9)
+            left = _clock((total - done) / rate) if rate else "?"
+            print(f"{what}: {done} of {total}, {rate:.2f} {unit}/s, {left} left{note}", file=sys.stderr, flush=True)
+
+    yield update
+
+
+@contextlib.contextmanager
+def _bar(what: str, unit: str) -> Iterator[Callable[[int, int, str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    start = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(what, total=None, rate="", note="")
+
+        def update(done: int, total: int, note: str = "") -> None:
+            rate = done / max(time.monotonic() - start, 1e-9)
+            bars.update(task, completed=done, total=total, rate=f"{rate:.2f} {unit}/s", note=note)
+
+        yield update
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def write_failures(failures: Sequence[Mapping[str, str]], path: Path) -> None:
+    """Write the failures table beside an output, or remove an old one if nothing fails any more."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, schema.names(schema.FAILURES), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(failures)
+
+
+def say_reasons(rows: Sequence[Mapping[str, str]], table: Path) -> None:
+    """Count rows by reason code, show the first sentence of each, and say where the table is."""
+    for code, count in Counter(row["code"] for row in rows).most_common():
+        first = next(row for row in rows if row["code"] == code)
+        say(f"  {count:5d}  {code} ({schema.REASONS[code]})")
+        say(f"         {first[schema.IMAGE_ID]}: {first['sentence']}")
+    say(f"  all of them: {table}")

@@ -1,0 +1,94 @@
+"""featx extract: images through frozen networks into a feature file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_reasons, write_failures
+
+if TYPE_CHECKING:
+    from featx.extraction.engine import Job, Summary
+
+
+def command(
+    images: str = typer.Argument(help="images.csv of `featx index`, or anything that `featx index` takes."),
+    network: list[str] = typer.Option(
+        [], "--network", "-n", help="NAME, or NAME@WEIGHTS such as resnet18.imagenet@random:0. May be repeated."
+    ),
+    output: Path = typer.Option(Path("features.h5"), "--output", "-o", help="The feature file; it is added to."),
+    weights: list[str] = typer.Option(
+        [], help="NAME=FILE, NAME=random:SEED or NAME=official (the default: downloaded once, verified, cached)."
+    ),
+    tap: list[str] = typer.Option([], help="Where the network is read; may be repeated; 'all' for every tap."),
+    axis: list[str] = typer.Option([], help="For networks on slices: sagittal, coronal, axial. May be repeated."),
+    pool: list[str] = typer.Option([], help="mean, max, std or concat (of slices). May be repeated."),
+    slices: int | None = typer.Option(None, min=1, help="Slices per axis, instead of the network's own number."),
+    resample: bool = typer.Option(False, help="Resample volumes on another grid by their affine, not refuse them."),
+    device: str = typer.Option("auto", help="auto, cpu or cuda."),
+    batch_size: int = typer.Option(0, min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU 8)."),
+    workers: int = typer.Option(-1, min=-1, help="Threads that decode ahead; -1 chooses (CPU 1, GPU up to 8)."),
+    dry_run: bool = typer.Option(False, help="Say what would be done, and stop."),
+) -> None:
+    """Run frozen networks over images once and store their pooled features.
+
+    One read of an image feeds every network. An image that fails costs only itself: it gets a row with a reason in
+    the failures table, and the exit code is 3. Finished work lands in small files beside the output at least once a
+    minute; after a kill, the same command does only what is missing. Another network, tap or axis adds to the file.
+
+    Example: featx extract images.csv -n squeezenet1_0.imagenet -n squeezenet1_0.imagenet@random:0 -o features.h5
+    """
+    from featx.errors import DependencyError
+    from featx.extraction.plan import make_requests
+    from featx.images.index import index_images
+
+    requests = make_requests(
+        network, weights, taps=tap, views=axis, poolings=pool, n_slices=slices, resampling=resample
+    )
+    found = index_images(images)
+    try:
+        from featx.extraction import engine
+    except ImportError as error:
+        raise DependencyError(
+            f"`featx extract` needs torch and torchvision; {error.name} is not installed; run pip install 'featx[torch]'"
+        ) from error
+    on = engine.choose_device(device)
+    with progress("weights", "bytes") as update:
+        jobs = [engine.load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, "")) for one in requests]
+    todo = len(engine.images_to_do(found, jobs, output))
+    _say_plan(jobs, len(found), todo, on, output)
+    if dry_run:
+        return
+    with progress("images", "images") as update:
+        summary = engine.extract(
+            found,
+            jobs,
+            output,
+            device=on,
+            batch_size=batch_size,
+            workers=workers if workers >= 0 else engine.default_workers(on),
+            on_progress=lambda at: update(at.finished, at.total, f", {at.failed} failed" if at.failed else ""),
+        )
+    _say_summary(summary, output)
+
+
+def _say_plan(jobs: list[Job], n_images: int, todo: int, device: str, output: Path) -> None:
+    for job in jobs:
+        width = len(job.sets)
+        say(f"{job.label}: {width} feature set{'s' * (width != 1)}, weights {job.sets[0].provenance['weights']}")
+    say(f"{n_images} images, {n_images - todo} done before, {todo} to do, on {device}: {output}")
+
+
+def _say_summary(summary: Summary, output: Path) -> None:
+    rate = f", {summary.n_now / summary.elapsed_s:.2f} images/s" if summary.n_now else ""
+    say(f"{summary.n_now} images extracted in {summary.elapsed_s:.1f} s{rate}; {summary.n_before} were done before")
+    for name, (rows, columns) in summary.sets.items():
+        say(f"  {name}: {rows} x {columns}")
+    table = output.with_suffix(".failures.csv")
+    write_failures(summary.failures, table)
+    if summary.n_failed:
+        say(f"{summary.n_failed} images failed, the others are whole:")
+        say_reasons(summary.failures, table)
+        raise typer.Exit(SOME_FAILED)

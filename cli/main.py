@@ -1,0 +1,67 @@
+"""The command `featx`: its verbs, its exit codes, and the one place where errors become sentences on the screen."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+import featx
+from featx.errors import FeatxError
+from featx_cli import demo, extract, fit, index, networks, predict, report
+
+HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
+
+The main job, from images to a report:
+
+    featx index   BRAINS/ -o images.csv
+    featx extract images.csv --network squeezenet1_0.imagenet -o features.h5     (GPU box; needs featx[torch])
+    featx fit     features.h5 participants.tsv --target age --target sex -o run/     (laptop)
+    featx report  run/
+
+`featx demo` does all of it on made brains. Exit codes: 0 done; 3 done, but some images or phenotypes could not be
+(a table says which and why); 2 the call or its input was refused, with a sentence; 130 interrupted, run again to
+go on; 1 a fault of featx.
+"""
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+for verb in (index, extract, fit, predict, report, demo):
+    app.command(verb.__name__.rsplit(".", 1)[-1])(verb.command)
+app.add_typer(networks.app, name="networks")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"featx {featx.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+_main.__doc__ = HELP
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    try:
+        app(prog_name="featx")
+    except FeatxError as error:
+        print(f"featx: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("featx: interrupted; what was finished is kept, run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

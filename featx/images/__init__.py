@@ -1,0 +1,1 @@
+"""Images: find them (`index`), read them (`volume`), check them (`check`), make them (`synthetic`)."""

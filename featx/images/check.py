@@ -1,0 +1,76 @@
+"""Is a volume what a network wants? Each check returns nothing, or raises an `ImageError` with its reason code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.errors import ImageError
+from featx.images.volume import Grid, Volume, orientation, voxel_sizes_mm
+
+VOXEL_TOLERANCE_MM = 0.01
+OBLIQUE_TOLERANCE = 0.01
+
+
+def check_values(volume: Volume, where: str) -> None:
+    """Refuse NaN, infinities, and a volume of one value.
+
+    Raises
+    ------
+    ImageError
+        non-finite or constant.
+    """
+    low, high = float(volume.data.min()), float(volume.data.max())  # NaN goes through both
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int((~np.isfinite(volume.data)).sum())
+        raise ImageError(
+            "non-finite",
+            f"voxels must be finite; {bad} of {volume.data.size} are NaN or infinite in {where}; "
+            "find the step that made them (a division by an empty mask, mostly); featx fills nothing in",
+        )
+    if low == high:
+        raise ImageError(
+            "constant",
+            f"an image must show something; every voxel is {low:g} in {where}; "
+            "look at the step before (brain extraction or registration may have failed)",
+        )
+
+
+def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
+    """Refuse a volume that is not on the network's grid. Flipped or swapped axes fit: they are undone without loss.
+
+    Parameters
+    ----------
+    volume : Volume
+        In the orientation of the grid (see `featx.images.volume.reorient`).
+    grid : Grid
+        What the network wants.
+    network, where : str
+        For the sentence.
+
+    Raises
+    ------
+    ImageError
+        wrong-grid or oblique.
+    """
+    sizes = voxel_sizes_mm(volume.affine)
+    shape = volume.data.shape
+    if shape != grid.shape or np.abs(sizes - grid.voxel_mm).max() > VOXEL_TOLERANCE_MM:
+        raise ImageError(
+            "wrong-grid",
+            f"{network} wants a brain on the {grid.name} grid, {_shape(grid.shape)} voxels of {grid.voxel_mm:g} mm "
+            f"in {grid.orientation}; got {_shape(shape)} voxels of {' x '.join(f'{mm:.4g}' for mm in sizes)} mm "
+            f"in {orientation(volume.affine)} in {where}; register it to that template, or, if it lies in that "
+            "space already, ask for --resample",
+        )
+    directions = np.abs(volume.affine[:3, :3]) / sizes
+    if (directions - np.eye(3)).max() > OBLIQUE_TOLERANCE or directions.diagonal().min() < 1 - OBLIQUE_TOLERANCE:
+        raise ImageError(
+            "oblique",
+            f"{network} wants voxel axes along the axes of {grid.name}; those of {where} are rotated by up to "
+            f"{np.degrees(np.arccos(directions.diagonal().min().clip(0, 1))):.1f} degrees; register it to that "
+            "template, or, if it lies in that space already, ask for --resample",
+        )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

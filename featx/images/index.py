@@ -1,0 +1,288 @@
+"""Find images and give each an id: from a BIDS tree, a folder, a glob, or a table with a path column.
+
+An image's id is its participant, then session and run where there are any, joined by "_". Where files carry no
+BIDS entities, the id is the file's stem if all stems differ, else the folder names that tell the files apart
+(in UK Biobank every brain has the same file name), or what `id_pattern` finds in the path.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from featx import schema
+from featx.errors import IndexingError, known
+from featx.images.volume import SUFFIXES
+
+# BIDS entities that tell images of one session apart; the filters of `index_images` take these, and "suffix".
+ENTITIES = ("ses", "run", "acq", "rec", "ce", "echo", "part", "space", "res", "desc", "label", "from", "to")
+_ENTITY = re.compile(r"(?:^|_)([a-z]+)-([A-Za-z0-9.+]+)")
+_ID_FIELDS = (schema.PARTICIPANT_ID, schema.SESSION_ID, "run")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of a study: a row of `featx.schema.IMAGES`. `member` names a file inside an archive, else ""."""
+
+    image_id: str
+    participant_id: str
+    session_id: str
+    run: str
+    path: Path
+    member: str = ""
+
+
+def index_images(
+    source: str, *, filters: Mapping[str, str] | None = None, id_pattern: str | None = None
+) -> list[Image]:
+    """Find images and give them ids.
+
+    Parameters
+    ----------
+    source : str
+        A folder (BIDS or not), a glob, one image, or a .csv/.tsv with a path column.
+    filters : mapping of str to str, optional
+        BIDS entities that must have these values: space, desc, suffix, ses, ... ("ses": "01" or "ses-01").
+    id_pattern : str, optional
+        Regular expression searched in each path, with named groups participant_id, and if wanted session_id, run.
+
+    Returns
+    -------
+    list of Image
+        Sorted by image_id; ids are unique. Whether a file can be read is not tried here.
+
+    Raises
+    ------
+    IndexingError
+        Nothing was found, two files share an id, or a table lacks a column.
+    """
+    if source.endswith((".csv", ".tsv")):
+        images = _from_table(Path(source))
+    else:
+        paths = _find(source)
+        chosen = [path for path in paths if _passes(path, filters or {})]
+        if not chosen:
+            raise IndexingError(_nothing(source, paths, filters or {}))
+        images = _name(chosen, source, id_pattern)
+    _check_unique(images, source)
+    return sorted(images, key=lambda image: image.image_id)
+
+
+def check_readable(image: Image) -> str:
+    """Why an image's file cannot be opened, or "" if it can.
+
+    Examples
+    --------
+    >>> check_readable(Image("sub-1", "sub-1", "", "", Path("nowhere.nii")))
+    'the file is not there'
+    """
+    try:
+        with image.path.open("rb") as file:
+            return "" if file.read(1) else "the file is empty"
+    except FileNotFoundError:
+        return "the file is not there"
+    except OSError as error:
+        return str(error.strerror).lower()
+
+
+# --- the table ------------------------------------------------------------------------------------------------
+
+
+def write_index(images: Sequence[Image], path: Path) -> None:
+    """Write images.csv. Paths are written absolute, so that the table can be moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(schema.names(schema.IMAGES))
+        for image in images:
+            where = os.path.abspath(image.path)  # not resolve(): a link's own name may carry the id
+            writer.writerow([image.image_id, image.participant_id, image.session_id, image.run, where, image.member])
+    beside.replace(path)
+
+
+def _from_table(path: Path) -> list[Image]:
+    try:
+        table = pd.read_csv(
+            path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except (OSError, ValueError) as error:
+        raise IndexingError(
+            f"a table of images must be readable text; {path} is not ({str(error).splitlines()[0]}); mend the table"
+        ) from error
+    for column in ("path", schema.PARTICIPANT_ID):
+        if column not in table.columns and not (column != "path" and schema.IMAGE_ID in table.columns):
+            raise IndexingError(
+                f"a table of images must have the columns participant_id and path; {path} has "
+                f"{', '.join(map(repr, table.columns))}; rename or add {column!r}"
+            )
+    if table.empty:
+        raise IndexingError(f"a table of images must have rows; {path} has only its header; add one per image")
+    columns = {name: table[name] for name in schema.names(schema.IMAGES) if name in table.columns}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [_from_row(row, path, at) for at, row in enumerate(rows)]
+
+
+def _from_row(row: Mapping[str, str], table: Path, at: int) -> Image:
+    participant = row.get(schema.PARTICIPANT_ID) or row.get(schema.IMAGE_ID, "")
+    session, run = row.get(schema.SESSION_ID, ""), row.get("run", "")
+    image_id = row.get(schema.IMAGE_ID) or _join(participant, session, run)
+    if not participant or not row["path"]:
+        raise IndexingError(
+            f"every image must have a participant_id and a path; row {at + 2} of {table} lacks one; fill it in"
+        )
+    return Image(image_id, participant, session, run, table.parent / row["path"], row.get("member", ""))
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+
+
+def _find(source: str) -> list[Path]:
+    """All image files below a folder, matching a glob, or the one file; sorted."""
+    if os.path.isdir(source):
+        found: list[Path] = []
+        for folder, folders, files in os.walk(source, followlinks=True):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            found += [Path(folder, name) for name in files if _is_image(name)]
+        return sorted(found)
+    matches = [Path(match) for match in glob.glob(source, recursive=True)]
+    return sorted(path for path in matches if path.is_file() and _is_image(path.name))
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def entities(path: Path) -> dict[str, str]:
+    """BIDS entities of a file's name (and sub-, ses- of its folders), with its suffix.
+
+    Examples
+    --------
+    >>> entities(Path("sub-01/ses-2/anat/sub-01_ses-2_space-MNI_desc-brain_T1w.nii.gz"))
+    {'sub': '01', 'ses': '2', 'space': 'MNI', 'desc': 'brain', 'suffix': 'T1w'}
+    """
+    found: dict[str, str] = {}
+    for part in path.parts[:-1]:
+        folder = re.fullmatch(r"(sub|ses)-([A-Za-z0-9.+]+)", part)
+        if folder:
+            found[folder[1]] = folder[2]
+    stem = _stem(path)
+    found |= {match[1]: match[2] for match in _ENTITY.finditer(stem)}
+    last = stem.rsplit("_", 1)[-1]
+    if "sub" in found and "-" not in last:
+        found["suffix"] = last
+    return found
+
+
+def _stem(path: Path) -> str:
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def _passes(path: Path, filters: Mapping[str, str]) -> bool:
+    for entity in filters:
+        if entity not in (*ENTITIES, "suffix"):
+            raise IndexingError(f"a filter must be a BIDS entity; got {entity!r}; {known((*ENTITIES, 'suffix'))}")
+    found = entities(path) if filters else {}
+    return all(found.get(entity) == wanted.removeprefix(f"{entity}-") for entity, wanted in filters.items())
+
+
+def _name(paths: Sequence[Path], source: str, id_pattern: str | None) -> list[Image]:
+    if id_pattern is not None:
+        return [_by_pattern(path, id_pattern) for path in paths]
+    found = [entities(path) for path in paths]
+    if all("sub" in one for one in found):
+        return [_by_entities(path, one) for path, one in zip(paths, found, strict=True)]
+    if any("sub" in one for one in found):
+        odd = next(path for path, one in zip(paths, found, strict=True) if "sub" not in one)
+        raise IndexingError(
+            f"all images of a source must be named alike; in {source} some carry sub-, {odd} does not; "
+            "narrow the source with a glob or a filter, or give --id-pattern"
+        )
+    return _by_stem_or_folder(paths)
+
+
+def _by_entities(path: Path, found: Mapping[str, str]) -> Image:
+    participant = f"sub-{found['sub']}"
+    session = f"ses-{found['ses']}" if "ses" in found else ""
+    run = f"run-{found['run']}" if "run" in found else ""
+    return Image(_join(participant, session, run), participant, session, run, path)
+
+
+def _by_pattern(path: Path, id_pattern: str) -> Image:
+    try:
+        match = re.search(id_pattern, path.as_posix())
+    except re.error as error:
+        raise IndexingError(f"--id-pattern must be a regular expression; {id_pattern!r} is not ({error})") from error
+    groups = match.groupdict() if match else {}
+    if not groups.get(schema.PARTICIPANT_ID):
+        raise IndexingError(
+            f"--id-pattern must find a group participant_id in every path; {id_pattern!r} finds none in {path}; "
+            "write (?P<participant_id>...) so that it fits every path, or narrow the source"
+        )
+    participant, session, run = (groups.get(field) or "" for field in _ID_FIELDS)
+    return Image(_join(participant, session, run), participant, session, run, path)
+
+
+def _by_stem_or_folder(paths: Sequence[Path]) -> list[Image]:
+    stems = [_stem(path) for path in paths]
+    if len(set(stems)) < len(stems):
+        depth = min(len(path.parent.parts) for path in paths)
+        columns = [[path.parent.parts[at] for path in paths] for at in range(depth)]
+        telling = [column for column in columns if len(set(column)) > 1]
+        stems = ["_".join(parts) for parts in zip(*telling, strict=True)] if telling else stems
+    return [Image(stem, stem, "", "", path) for stem, path in zip(stems, paths, strict=True)]
+
+
+def _join(participant: str, session: str, run: str) -> str:
+    return "_".join(part for part in (participant, session, run) if part)
+
+
+# --- refusals -------------------------------------------------------------------------------------------------
+
+
+def _nothing(source: str, paths: Sequence[Path], filters: Mapping[str, str]) -> str:
+    if not paths:
+        return (
+            f"a source must hold images ({', '.join(SUFFIXES)}); {source!r} holds none; "
+            "give a folder, a glob in quotes, or a table with a path column"
+        )
+    wanted = ", ".join(f"{entity}-{value}" for entity, value in filters.items())
+    seen = {entity: sorted({entities(path).get(entity, "(none)") for path in paths})[:5] for entity in filters}
+    return (
+        f"the filters must leave an image; of {len(paths)} in {source!r} none has {wanted}; "
+        "there are " + "; ".join(f"{entity}: {', '.join(values)}" for entity, values in seen.items())
+    )
+
+
+def _check_unique(images: Sequence[Image], source: str) -> None:
+    counts = Counter(image.image_id for image in images)
+    twice = sorted(image_id for image_id, count in counts.items() if count > 1)
+    if not twice:
+        return
+    same = [image.path for image in images if image.image_id == twice[0]]
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for path in same:
+        found = entities(path)
+        for entity in (*ENTITIES, "suffix"):
+            values[entity].add(found.get(entity, "(none)"))
+    differ = {entity: sorted(several) for entity, several in values.items() if len(several) > 1}
+    advice = (
+        "choose one with a filter: " + "; ".join(f"{entity} is {' or '.join(v)}" for entity, v in differ.items())
+        if differ
+        else "give --id-pattern, or a table with an image_id column"
+    )
+    raise IndexingError(
+        f"every image must have its own id; in {source!r} {len(twice)} ids stand for several files, "
+        f"such as {twice[0]!r} for {same[0]} and {same[1]}; {advice}"
+    )

@@ -1,0 +1,249 @@
+"""Read one image into a volume, and put a volume on another grid. The only module that imports nibabel.
+
+Arrays keep the axes of the file, ``(I, J, K)``, and its memory order (Fortran for NIfTI); the affine maps voxel
+indices to RAS+ millimetres, as in nibabel. Reorientation only flips and swaps axes: no voxel is interpolated
+unless `resample` is called, which nothing does without being asked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from featx.errors import ImageError
+
+SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
+_NIFTI2_HEADER_BYTES = 540
+# What gzip and nibabel raise on bytes that are not an image (nibabel's own errors derive from Exception alone).
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    zlib.error,
+    struct.error,
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The array of an image, with its affine.
+
+    Attributes
+    ----------
+    data : ndarray of shape (I, J, K), float32
+        Scaled values (slope and intercept of the header applied).
+    affine : ndarray of shape (4, 4), float64
+        Voxel index to RAS+ millimetres.
+    """
+
+    data: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A lattice of voxels in a space: what a network wants its volume to lie on.
+
+    Attributes
+    ----------
+    name : str
+        As people call it.
+    shape : tuple of 3 int
+        Voxels along I, J, K in `orientation`.
+    voxel_mm : float
+        Edge of the isotropic voxel.
+    orientation : str
+        Anatomical directions towards which I, J, K grow, such as "LAS".
+    origin_mm : tuple of 3 float
+        RAS+ millimetres of voxel (0, 0, 0).
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    voxel_mm: float
+    orientation: str
+    origin_mm: tuple[float, float, float]
+
+
+# FSL's MNI152 templates, stored LAS; UK Biobank's T1_brain_to_MNI lies on the 1 mm one.
+MNI152_1MM = Grid("MNI152 1 mm (FSL)", (182, 218, 182), 1.0, "LAS", (90.0, -126.0, -72.0))
+MNI152_2MM = Grid("MNI152 2 mm (FSL)", (91, 109, 91), 2.0, "LAS", (90.0, -126.0, -72.0))
+
+
+def grid_affine(grid: Grid) -> NDArray[np.float64]:
+    """Affine of a grid, shape (4, 4).
+
+    Examples
+    --------
+    >>> grid_affine(MNI152_2MM)[:3].tolist()
+    [[-2.0, 0.0, 0.0, 90.0], [0.0, 2.0, 0.0, -126.0], [0.0, 0.0, 2.0, -72.0]]
+    """
+    towards = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(tuple(grid.orientation)), (1, 1, 1))[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = towards * grid.voxel_mm + 0.0  # + 0.0: no negative zeros
+    affine[:3, 3] = grid.origin_mm
+    return affine
+
+
+def orientation(affine: NDArray[np.float64]) -> str:
+    """Directions towards which the voxel axes grow, the nearest ones if they are oblique.
+
+    Examples
+    --------
+    >>> orientation(np.diag([-1.0, 1.0, 1.0, 1.0]))
+    'LAS'
+    """
+    return "".join(nib.aff2axcodes(affine))
+
+
+def voxel_sizes_mm(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edge lengths of a voxel along I, J, K; shape (3,)."""
+    sizes: NDArray[np.float64] = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    return sizes
+
+
+def read_volume(path: Path) -> Volume:
+    """Read .nii, .nii.gz, .mgz or .mgh; a fourth axis of length one is dropped.
+
+    Raises
+    ------
+    ImageError
+        With codes missing-file, unsupported-format, truncated, unreadable, not-3d, unknown-orientation,
+        bad-affine, out-of-memory. Values are not judged here: see `featx.images.check`.
+    """
+    image = _load(path)
+    shape = tuple(int(length) for length in image.shape)
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or 0 in shape:
+        raise ImageError(
+            "not-3d",
+            f"an image must be one 3D volume; {path} has shape {'x'.join(map(str, shape))}; "
+            "choose one frame (or their mean) and save it as a file of its own",
+        )
+    if isinstance(image, nib.Nifti1Image) and not (image.header["sform_code"] or image.header["qform_code"]):
+        raise ImageError(
+            "unknown-orientation",
+            f"an image must state its orientation; {path} has sform and qform codes 0; "
+            "set one of them (fslorient -setsformcode) if you know the orientation",
+        )
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ImageError(
+            "bad-affine",
+            f"an image's affine must be finite and invertible; that of {path} is {affine[:3].tolist()}; "
+            "repair the header, or convert the original again",
+        )
+    return Volume(_voxels(image, path).reshape(shape[:3], order="F"), affine)
+
+
+def _voxels(image: Any, path: Path) -> NDArray[np.float32]:
+    try:
+        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ImageError(
+            "truncated",
+            f"an image must be whole; {path} ends before its {'x'.join(map(str, image.shape))} voxels "
+            f"({_first_line(error)}); copy or download it again",
+        ) from error
+    except MemoryError as error:
+        raise ImageError(
+            "out-of-memory",
+            f"an image must fit in memory; the header of {path} announces {'x'.join(map(str, image.shape))} "
+            "voxels; if that is wrong, the file is damaged",
+        ) from error
+
+
+def _load(path: Path) -> Any:
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES):
+        raise ImageError(
+            "unsupported-format",
+            f"an image must be named {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}; got {path}; "
+            "convert it to NIfTI (dcm2niix for DICOM)",
+        )
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            "missing-file",
+            f"an image must be a readable file; {path} is not ({error.strerror}); mend the path, or index again",
+        ) from error
+    try:
+        return _parse(gzip.decompress(packed) if name.endswith((".gz", ".mgz")) else packed, name)
+    except EOFError as error:
+        raise ImageError(
+            "truncated",
+            f"an image must be whole; {path} ends before its compressed data do; copy or download it again",
+        ) from error
+    except _DAMAGED as error:
+        raise ImageError(
+            "unreadable",
+            f"an image must be what its name says; {path} is not ({_first_line(error)}); "
+            "look at its first bytes: it may be another format, or an error page saved under this name",
+        ) from error
+
+
+def _parse(raw: bytes, name: str) -> Any:
+    if name.endswith((".mgz", ".mgh")):
+        kind = nib.MGHImage
+    else:
+        header_bytes = {int.from_bytes(raw[:4], order) for order in ("little", "big")}
+        kind = nib.Nifti2Image if _NIFTI2_HEADER_BYTES in header_bytes else nib.Nifti1Image
+    return kind.from_file_map({"image": nib.FileHolder(fileobj=io.BytesIO(raw))})
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def reorient(volume: Volume, codes: str) -> Volume:
+    """Flip and swap axes until they grow towards `codes`; values are only moved.
+
+    The result is Fortran-contiguous whatever came in, so that sums over it do not depend on how the file was
+    stored.
+    """
+    here = nib.orientations.io_orientation(volume.affine)
+    there = nib.orientations.axcodes2ornt(tuple(codes))
+    change = nib.orientations.ornt_transform(here, there)
+    data = np.asfortranarray(nib.orientations.apply_orientation(volume.data, change))
+    return Volume(data, volume.affine @ nib.orientations.inv_ornt_aff(change, volume.data.shape))
+
+
+def resample(volume: Volume, grid: Grid) -> Volume:
+    """Interpolate a volume onto a grid by the two affines: trilinear, zero outside the field of view."""
+    affine = grid_affine(grid)
+    to_source = np.linalg.inv(volume.affine) @ affine
+    data = ndimage.affine_transform(
+        volume.data, to_source[:3, :3], to_source[:3, 3], output_shape=grid.shape, order=1, output=np.float32
+    )
+    return Volume(np.asfortranarray(data), affine)
+
+
+def write_volume(path: Path, data: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+    """Write an array as NIfTI (.nii or .nii.gz) in its own dtype; sform and qform get code 4 (MNI152).
+
+    The same array gives the same bytes: the gzip header carries no time and no name.
+    """
+    image = nib.Nifti1Image(data, affine)
+    image.set_sform(affine, code=4)
+    image.set_qform(affine, code=4)
+    raw = image.to_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(raw, compresslevel=6, mtime=0) if path.name.endswith(".gz") else raw)

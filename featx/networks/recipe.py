@@ -1,0 +1,113 @@
+"""From a volume to what a network's views take: the input contract, and the steps on the whole volume (numpy).
+
+The steps of a view (slices, resize, normalise) run on the device, with the network: see `featx.networks.views`.
+A recipe is told by its canonical JSON; its digest is part of every feature's key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ImageError
+from featx.images.check import check_grid, check_values
+from featx.images.volume import Volume, reorient, resample
+from featx.networks import Recipe, Step, View
+
+Array = NDArray[np.float32]
+
+
+def prepare(volume: Volume, recipe: Recipe, network: str, where: str, *, resampling: bool = False) -> Array:
+    """Check a volume against a recipe and do the recipe's steps.
+
+    Parameters
+    ----------
+    volume : Volume
+        As read.
+    network, where : str
+        For the sentence of a refusal.
+    resampling : bool
+        Resample the volume onto the recipe's grid by its affine instead of refusing another grid.
+
+    Returns
+    -------
+    ndarray of shape (I, J, K), float32
+        In the orientation of the recipe's grid, Fortran order.
+
+    Raises
+    ------
+    ImageError
+        non-finite, constant, wrong-grid, oblique.
+    """
+    check_values(volume, where)
+    if resampling:
+        volume = resample(volume, recipe.grid)
+        check_values(volume, f"{where} after resampling to {recipe.grid.name}")
+    else:
+        volume = reorient(volume, recipe.grid.orientation)
+        check_grid(volume, recipe.grid, network, where)
+    data = volume.data
+    for step in recipe.steps:
+        data = STEPS[step.name](data, where, **step.settings)
+    return data
+
+
+def divide_by_mean(data: Array, where: str) -> Array:
+    """Divide by the mean of all voxels, background included (Peng 2021)."""
+    mean = float(data.mean(dtype=np.float64))
+    if mean <= 0:
+        raise ImageError(
+            "constant",
+            f"a brain's mean intensity must be above 0 to divide by it; it is {mean:g} in {where}; "
+            "the background should be 0 and the brain bright: look at the image",
+        )
+    return data / np.float32(mean)
+
+
+def percentile_to_unit(data: Array, where: str, *, percentile: float) -> Array:
+    """Scale so that 0 stays 0 and this percentile of the voxels above 0 becomes 1; what lies outside is cut off."""
+    bright = data[data > 0]
+    if not bright.size:
+        raise ImageError(
+            "constant", f"a brain must have voxels above 0; {where} has none; look at its intensities and header"
+        )
+    top = np.float32(np.percentile(bright, percentile))
+    scaled: Array = np.clip(data / top, np.float32(0), np.float32(1))
+    return scaled
+
+
+def crop(data: Array, where: str, *, box: tuple[tuple[int, int], ...]) -> Array:
+    """Keep a box given as (first, one past the last) per axis; it must lie inside the volume."""
+    if any(low < 0 or high > length for (low, high), length in zip(box, data.shape, strict=True)):
+        raise ImageError(
+            "wrong-grid", f"a volume must hold the box {box}; {where} is {data.shape}; register it again"
+        )
+    return data[tuple(slice(low, high) for low, high in box)]
+
+
+STEPS: Mapping[str, Callable[..., Array]] = MappingProxyType(
+    {"divide-by-mean": divide_by_mean, "percentile-to-unit": percentile_to_unit, "crop": crop}
+)
+
+
+def describe(recipe: Recipe, view: View, *, resampling: bool) -> str:
+    """Canonical JSON of everything between the file and the network, for one view."""
+
+    def plain(step: Step) -> dict[str, Any]:
+        return {"step": step.name, **step.settings}
+
+    return json.dumps(
+        {
+            "grid": dataclasses.asdict(recipe.grid),
+            "resampled": resampling,
+            "steps": [plain(step) for step in recipe.steps],
+            "view": [plain(step) for step in view.steps],
+        },
+        sort_keys=True,
+    )

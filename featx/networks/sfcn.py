@@ -1,0 +1,81 @@
+"""SFCN, the simple fully convolutional network of Peng et al. 2021 (Medical Image Analysis 68:101871).
+
+Six blocks of 3D convolutions over a 160x192x160 brain, an average pool to 64 numbers, and a 1x1x1 convolution to
+the bins. Module names are those of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from featx.networks import View
+from featx.networks.views import fold_batch_norm, pool, read_taps
+
+POOL = (5, 6, 5)
+
+
+class SFCN(nn.Module):
+    """The network; `forward` takes (N, 1, 160, 192, 160) and gives log-probabilities (N, n_outputs).
+
+    Parameters
+    ----------
+    channels : sequence of 6 int
+    n_outputs : int
+        Bins or classes.
+    """
+
+    def __init__(self, channels: Sequence[int], n_outputs: int) -> None:
+        super().__init__()
+        self.feature_extractor = nn.Sequential()
+        widths = (1, *channels)
+        for at, (width_in, width_out) in enumerate(pairwise(widths)):
+            last = at == len(channels) - 1
+            self.feature_extractor.add_module(f"conv_{at}", _block(width_in, width_out, last=last))
+        self.classifier = nn.Sequential()
+        self.classifier.add_module("average_pool", nn.AvgPool3d(POOL))
+        self.classifier.add_module("dropout", nn.Dropout(0.5))
+        self.classifier.add_module(f"conv_{len(channels)}", nn.Conv3d(channels[-1], n_outputs, 1))
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Log-probabilities over the outputs."""
+        return functional.log_softmax(self.classifier(self.feature_extractor(volumes)), dim=1).flatten(1)
+
+
+def _block(width_in: int, width_out: int, *, last: bool) -> nn.Sequential:
+    norm = nn.BatchNorm3d(width_out)
+    if last:
+        return nn.Sequential(nn.Conv3d(width_in, width_out, 1), norm, nn.ReLU())
+    return nn.Sequential(nn.Conv3d(width_in, width_out, 3, padding=1), norm, nn.MaxPool3d(2), nn.ReLU())
+
+
+def build(*, channels: Sequence[int], n_outputs: int) -> nn.Module:
+    """An SFCN, weights not set."""
+    return SFCN(channels, n_outputs)
+
+
+def modules(taps: Sequence[str], *, channels: Sequence[int], n_outputs: int) -> dict[str, str]:
+    """Module path of each tap."""
+    named = {f"block{at}": f"feature_extractor.conv_{at}" for at in range(len(channels))}
+    named |= {"features": "classifier.average_pool", "logits": f"classifier.conv_{len(channels)}"}
+    return {tap: named[tap] for tap in taps}
+
+
+def forward(
+    network: nn.Module, volumes: Tensor, view: View, taps: Mapping[str, str], poolings: Sequence[str]
+) -> dict[tuple[str, str], Tensor]:
+    """Pooled taps of volumes (N, 1, I, J, K): ``{(tap, pooling): (N, n_features)}``."""
+    del view  # the whole volume is the only one
+    with read_taps(network, taps, lambda out: {how: pool(out, how, (2, 3, 4)) for how in poolings}) as found:
+        network(volumes)
+    return {(tap, how): rows for tap, pooled in found.items() for how, rows in pooled.items()}
+
+
+def optimise(network: nn.Module, device: str) -> nn.Module:
+    """The same answers, faster: batch norm folded, channels last (2.9 times as fast on a CPU, with `keep_pages`)."""
+    del device
+    return fold_batch_norm(network).to(memory_format=torch.channels_last_3d)

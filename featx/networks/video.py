@@ -1,0 +1,40 @@
+"""Torchvision's video networks over a volume whose slices are the frames of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from featx.networks import View
+from featx.networks.slices import without_classifier
+from featx.networks.views import fold_batch_norm, look, pool, read_taps
+
+
+def build(*, model: str) -> nn.Module:
+    """The torchvision network with its classifier, weights not set by a file."""
+    network: nn.Module = torchvision.models.get_model(model, weights=None)
+    return network
+
+
+def modules(taps: Sequence[str], *, model: str) -> dict[str, str]:
+    """Module path of each tap: taps are named as torchvision names its layers."""
+    return {tap: tap for tap in taps}
+
+
+def forward(
+    network: nn.Module, volumes: Tensor, view: View, taps: Mapping[str, str], poolings: Sequence[str]
+) -> dict[tuple[str, str], Tensor]:
+    """Pooled taps of volumes (N, 1, I, J, K): ``{(tap, pooling): (N, n_features)}``; pooled over space and frames."""
+    clip = look(volumes, view).transpose(1, 2)
+    with read_taps(network, taps, lambda out: {how: pool(out, how, (2, 3, 4)) for how in poolings}) as found:
+        network(clip)
+    return {(tap, how): values for tap, pooled in found.items() for how, values in pooled.items()}
+
+
+def optimise(network: nn.Module, device: str) -> nn.Module:
+    """The same answers, faster: no classifier, which no tap reads; batch norm folded; channels last on a GPU."""
+    network = fold_batch_norm(without_classifier(network))
+    return network.to(memory_format=torch.channels_last_3d) if device == "cuda" else network
