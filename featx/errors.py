@@ -96,3 +96,14 @@ def known(names: Iterable[str]) -> str:
     "known are 'logistic', 'ridge'"
     """
     return "known are " + ", ".join(repr(name) for name in sorted(names))
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough to be quoted in a sentence.
+
+    Examples
+    --------
+    >>> first_line(OSError("no such file\nsee the log")), first_line(EOFError())
+    ('no such file', 'EOFError')
+    """
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx import schema
-from featx.errors import StoreError, known
+from featx.errors import StoreError, first_line, known
 
 CHUNK_BYTES = 1 << 20
 _TEXT = h5py.string_dtype("utf-8")
@@ -132,7 +132,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise StoreError(
-            f"a feature file must be whole HDF5; {path} is not ({_first_line(error)}); "
+            f"a feature file must be whole HDF5; {path} is not ({first_line(error)}); "
             "it was cut short or is another kind of file: take the original, or extract again"
         ) from error
     with file:
@@ -147,13 +147,9 @@ def _open(path: Path) -> Iterator[h5py.File]:
             yield file
         except (OSError, KeyError) as error:
             raise StoreError(
-                f"a feature file must read back whole; {path} does not ({_first_line(error)}); "
+                f"a feature file must read back whole; {path} does not ({first_line(error)}); "
                 "it is damaged: take a copy, or extract again"
             ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _set_names(file: h5py.File) -> list[str]:
@@ -326,7 +322,7 @@ def _new_file(path: Path) -> Iterator[h5py.File]:
         _fsync(path.parent)
     except (OSError, RuntimeError) as error:  # h5py's own complaints about a full disk are of either kind
         raise StoreError(
-            f"a feature file must be written whole; {path} could not be ({_first_line(error)}); "
+            f"a feature file must be written whole; {path} could not be ({first_line(error)}); "
             "see to space and permissions there and run again: what was finished before is kept"
         ) from error
     finally:

@@ -162,8 +162,8 @@ def _weights_by_network(networks: Sequence[str], weights: Sequence[str]) -> list
     bare = list(dict.fromkeys(name for name, spec in pairs if not spec))
     specs: dict[str, str] = {}
     for one in weights:
-        name, sign, spec = one.partition("=")
-        if not sign and len(bare) == 1:
+        name, _, spec = one.partition("=")
+        if name not in NETWORKS and len(bare) == 1:  # a bare path, whatever is in it
             name, spec = bare[0], one
         if name not in bare:
             raise NetworkError(

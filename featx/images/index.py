@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from featx import schema
-from featx.errors import IndexingError, known
+from featx.errors import IndexingError, first_line, known
 from featx.images.volume import SUFFIXES
 
 # BIDS entities that tell images of one session apart; the filters of `index_images` take these, and "suffix".
@@ -116,7 +116,7 @@ def _from_table(path: Path) -> list[Image]:
         )
     except (OSError, ValueError) as error:
         raise IndexingError(
-            f"a table of images must be readable text; {path} is not ({str(error).splitlines()[0]}); mend the table"
+            f"a table of images must be readable text; {path} is not ({first_line(error)}); mend the table"
         ) from error
     for column in ("path", schema.PARTICIPANT_ID):
         if column not in table.columns and not (column != "path" and schema.IMAGE_ID in table.columns):

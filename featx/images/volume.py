@@ -23,7 +23,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from featx.errors import ImageError
+from featx.errors import ImageError, first_line
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 _NIFTI2_HEADER_BYTES = 540
@@ -160,7 +160,7 @@ def _voxels(image: Any, path: Path) -> NDArray[np.float32]:
         raise ImageError(
             "truncated",
             f"an image must be whole; {path} ends before its {'x'.join(map(str, image.shape))} voxels "
-            f"({_first_line(error)}); copy or download it again",
+            f"({first_line(error)}); copy or download it again",
         ) from error
     except MemoryError as error:
         raise ImageError(
@@ -195,7 +195,7 @@ def _load(path: Path) -> Any:
     except _DAMAGED as error:
         raise ImageError(
             "unreadable",
-            f"an image must be what its name says; {path} is not ({_first_line(error)}); "
+            f"an image must be what its name says; {path} is not ({first_line(error)}); "
             "look at its first bytes: it may be another format, or an error page saved under this name",
         ) from error
 
@@ -207,10 +207,6 @@ def _parse(raw: bytes, name: str) -> Any:
         header_bytes = {int.from_bytes(raw[:4], order) for order in ("little", "big")}
         kind = nib.Nifti2Image if _NIFTI2_HEADER_BYTES in header_bytes else nib.Nifti1Image
     return kind.from_file_map({"image": nib.FileHolder(fileobj=io.BytesIO(raw))})
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def reorient(volume: Volume, codes: str) -> Volume:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featx.errors import WeightsError
+from featx.errors import WeightsError, first_line
 from featx.networks import Network, Weights
 
 OFFICIAL = "official"
@@ -140,7 +140,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         LookupError,
     ) as error:
         raise WeightsError(
-            f"a file of weights must be a checkpoint of tensors; {path} is not ({str(error).splitlines()[0][:120]}); "
+            f"a file of weights must be a checkpoint of tensors; {path} is not ({first_line(error)[:120]}); "
             "download it again, or save the state dict alone with torch.save"
         ) from error
     for wrapper in _WRAPPERS:

@@ -250,7 +250,9 @@ def test_check_grid():
     affine = grid_affine(MNI152_2MM)
     data = np.zeros(MNI152_2MM.shape)
     check_grid(_on(data, affine), MNI152_2MM, "net", "here")
-    with pytest.raises(ImageError, match="91x109x91 voxels of 2 mm in LAS; got 90x109x91 voxels of 2 x 2 x 2 mm") as caught:
+    with pytest.raises(
+        ImageError, match="91x109x91 voxels of 2 mm in LAS; got 90x109x91 voxels of 2 x 2 x 2 mm"
+    ) as caught:
         check_grid(_on(data[1:], affine), MNI152_2MM, "net", "here")
     assert caught.value.code == "wrong-grid"
     with pytest.raises(ImageError, match="got 91x109x91 voxels of 1.98 x 1.98 x 1.98 mm"):

@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import pytest
+
+from featx.errors import IndexingError
+from featx.images.index import Image, check_readable, index_images, write_index
+
+
+def _touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return str(folder)
+
+
+BIDS = (
+    "sub-02/ses-1/anat/sub-02_ses-1_run-1_space-MNI_desc-brain_T1w.nii.gz",
+    "sub-02/ses-1/anat/sub-02_ses-1_run-2_space-MNI_desc-brain_T1w.nii.gz",
+    "sub-02/ses-2/anat/sub-02_ses-2_space-MNI_desc-brain_T1w.nii.gz",
+    "sub-01/anat/sub-01_space-MNI_desc-brain_T1w.nii",
+)
+
+
+def test_a_bids_tree(tmp_path):
+    images = index_images(_touch(tmp_path, *BIDS, "sub-01/anat/sub-01.json", ".cache/sub-09_T1w.nii"))
+    assert [image.image_id for image in images] == [
+        "sub-01",
+        "sub-02_ses-1_run-1",
+        "sub-02_ses-1_run-2",
+        "sub-02_ses-2",
+    ]
+    one = images[1]
+    assert (one.participant_id, one.session_id, one.run, one.member) == ("sub-02", "ses-1", "run-1", "")
+    assert one.path == tmp_path / BIDS[0]
+
+
+@pytest.mark.parametrize(
+    "filters, n",
+    [
+        ({"space": "MNI"}, 4),
+        ({"ses": "1"}, 2),
+        ({"ses": "ses-1", "run": "2"}, 1),
+        ({"suffix": "T1w", "desc": "brain"}, 4),
+        ({"space": "T1w"}, 1),
+    ],
+)
+def test_filters(tmp_path, filters, n):
+    more = "sub-01/anat/sub-01_space-T1w_desc-brain_T2w.nii.gz"
+    assert len(index_images(_touch(tmp_path, *BIDS, more), filters=filters)) == n
+
+
+def test_a_filter_that_leaves_nothing_says_what_there_is(tmp_path):
+    with pytest.raises(IndexingError, match="of 4 in .* none has space-T1w; there are space: MNI"):
+        index_images(_touch(tmp_path, *BIDS), filters={"space": "T1w"})
+
+
+def test_an_unknown_filter(tmp_path):
+    with pytest.raises(IndexingError, match="got 'spce'; known are 'acq'"):
+        index_images(_touch(tmp_path, *BIDS), filters={"spce": "T1w"})
+
+
+def test_two_files_for_one_id_name_the_entity_to_choose_by(tmp_path):
+    more = "sub-01/anat/sub-01_space-T1w_desc-brain_T1w.nii.gz"
+    with pytest.raises(IndexingError, match="'sub-01' for .* choose one with a filter: space is MNI or T1w"):
+        index_images(_touch(tmp_path, *BIDS, more))
+
+
+def test_a_flat_folder_and_a_glob(tmp_path):
+    source = _touch(tmp_path, "b_T1.nii.gz", "a_T1.mgz", "deep/c.nii", "notes.txt")
+    assert [image.image_id for image in index_images(source)] == ["a_T1", "b_T1", "c"]
+    assert [image.image_id for image in index_images(f"{source}/*.nii.gz")] == ["b_T1"]
+    assert [image.image_id for image in index_images(f"{source}/b_T1.nii.gz")] == ["b_T1"]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    """UK Biobank: every brain is called T1_brain_to_MNI.nii.gz."""
+    names = [f"{eid}_20252_2_0/T1/T1_brain_to_MNI.nii.gz" for eid in (1000012, 1000025)]
+    images = index_images(_touch(tmp_path, *names))
+    assert [image.image_id for image in images] == ["1000012_20252_2_0", "1000025_20252_2_0"]
+
+
+def test_an_id_pattern(tmp_path):
+    names = [f"{eid}_20252_{i}_0/T1/T1_brain_to_MNI.nii.gz" for eid in (1000012, 1000025) for i in (2, 3)]
+    pattern = r"/(?P<participant_id>\d{7})_20252_(?P<session_id>\d)_0/"
+    images = index_images(_touch(tmp_path, *names), id_pattern=pattern)
+    assert [image.image_id for image in images] == ["1000012_2", "1000012_3", "1000025_2", "1000025_3"]
+    assert images[1].session_id == "3"
+
+
+@pytest.mark.parametrize(
+    "pattern, match",
+    [("(", "must be a regular expression"), ("(?P<participant_id>z+)", "finds none in"), ("a", "finds none in")],
+)
+def test_a_bad_id_pattern(tmp_path, pattern, match):
+    with pytest.raises(IndexingError, match=match):
+        index_images(_touch(tmp_path, *BIDS), id_pattern=pattern)
+
+
+def test_mixed_names(tmp_path):
+    with pytest.raises(IndexingError, match="must be named alike"):
+        index_images(_touch(tmp_path, *BIDS, "template.nii.gz"))
+
+
+def test_same_names_in_one_place_twice(tmp_path):
+    with pytest.raises(IndexingError, match="give --id-pattern, or a table"):
+        index_images(_touch(tmp_path, "a.nii", "a.nii.gz"))
+
+
+@pytest.mark.parametrize("source", ["", "/*.nii"])
+def test_nothing_there(tmp_path, source):
+    with pytest.raises(IndexingError, match="holds none; give a folder"):
+        index_images(str(tmp_path) + source)
+
+
+def test_a_table_survives_a_round_trip(tmp_path):
+    images = index_images(_touch(tmp_path, *BIDS))
+    write_index(images, tmp_path / "images.csv")
+    assert index_images(str(tmp_path / "images.csv")) == images
+
+
+def test_a_table_of_ones_own(tmp_path):
+    (tmp_path / "t.tsv").write_text("path\tparticipant_id\tsession_id\tage\nx/a.nii\t0017\t1\t3\n/b.nii\t0018\t\t4\n")
+    first, second = index_images(str(tmp_path / "t.tsv"))
+    assert first == Image("0017_1", "0017", "1", "", tmp_path / "x/a.nii")
+    assert second == Image("0018", "0018", "", "", Path("/b.nii"))
+
+
+@pytest.mark.parametrize(
+    "text, match",
+    [
+        ("path,age\na.nii,3\n", "must have the columns participant_id and path; .* has 'path', 'age'"),
+        ("participant_id,file\nx,a.nii\n", "rename or add 'path'"),
+        ("participant_id,path\n", "has only its header"),
+        ("participant_id,path\nx,\n", "row 2 of .* lacks one"),
+        ("participant_id,path\nx,a.nii\nx,b.nii\n", "1 ids stand for several files, such as 'x'"),
+        ("", "must be readable text"),
+    ],
+)
+def test_bad_tables(tmp_path, text, match):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(IndexingError, match=match):
+        index_images(str(tmp_path / "t.csv"))
+
+
+def test_a_table_that_is_not_there(tmp_path):
+    with pytest.raises(IndexingError, match="No such file"):
+        index_images(str(tmp_path / "no.csv"))
+
+
+def test_check_readable(tmp_path):
+    (tmp_path / "empty.nii").touch()
+    (tmp_path / "full.nii").write_bytes(b"x")
+    said = {
+        name: check_readable(Image("a", "a", "", "", tmp_path / name)) for name in ("empty.nii", "full.nii", "no")
+    }
+    assert said == {"empty.nii": "the file is empty", "full.nii": "", "no": "the file is not there"}
+
+
+@pytest.mark.data
+def test_the_real_cohorts(data):
+    assert len(index_images(str(data / "ixi"))) == 185
+    assert [image.image_id for image in index_images(str(data / "ds000011"))][0] == "sub-01"
+    assert len(index_images(str(data / "mni1mm"))) == 3
