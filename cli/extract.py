@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-
 from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_reasons, write_failures
 
 if TYPE_CHECKING:
     from featx.extraction.engine import Job, Summary
+    from featx.extraction.plan import Request
 
 
 def command(
@@ -38,7 +39,9 @@ def command(
     the failures table, and the exit code is 3. Finished work lands in small files beside the output at least once a
     minute; after a kill, the same command does only what is missing. Another network, tap or axis adds to the file.
 
-    Example: featx extract images.csv -n squeezenet1_0.imagenet -n squeezenet1_0.imagenet@random:0 -o features.h5
+    \b
+    Example:
+    featx extract images.csv -n squeezenet1_0.imagenet -n squeezenet1_0.imagenet@random:0 -o features.h5
     """
     from featx.errors import DependencyError
     from featx.extraction.plan import make_requests
@@ -52,9 +55,11 @@ def command(
         from featx.extraction import engine
     except ImportError as error:
         raise DependencyError(
-            f"`featx extract` needs torch and torchvision; {error.name} is not installed; run pip install 'featx[torch]'"
+            f"`featx extract` needs torch and torchvision; {error.name} is not there; run pip install 'featx[torch]'"
         ) from error
     on = engine.choose_device(device)
+    if dry_run:
+        requests = [one for one in requests if _say_download(one)]
     with progress("weights", "bytes") as update:
         jobs = [engine.load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, "")) for one in requests]
     todo = len(engine.images_to_do(found, jobs, output))
@@ -74,6 +79,17 @@ def command(
     _say_summary(summary, output)
 
 
+def _say_download(request: Request) -> bool:
+    """Whether a request's weights are at hand; if not, says what would be downloaded."""
+    from featx.networks.weights import OFFICIAL
+
+    weights = request.sheet.weights
+    at_hand = request.weights != OFFICIAL or (cache_dir() / weights.file).is_file()
+    if not at_hand:
+        say(f"{request.sheet.name}: all images to do, after downloading {weights.url}")
+    return at_hand
+
+
 def _say_plan(jobs: list[Job], n_images: int, todo: int, device: str, output: Path) -> None:
     for job in jobs:
         width = len(job.sets)
@@ -81,11 +97,20 @@ def _say_plan(jobs: list[Job], n_images: int, todo: int, device: str, output: Pa
     say(f"{n_images} images, {n_images - todo} done before, {todo} to do, on {device}: {output}")
 
 
+def _by_network(sets: Mapping[str, tuple[int, int]]) -> dict[str, list[tuple[int, int]]]:
+    shapes: dict[str, list[tuple[int, int]]] = {}
+    for name, shape in sets.items():
+        shapes.setdefault(name.split("/")[0], []).append(shape)
+    return shapes
+
+
 def _say_summary(summary: Summary, output: Path) -> None:
     rate = f", {summary.n_now / summary.elapsed_s:.2f} images/s" if summary.n_now else ""
     say(f"{summary.n_now} images extracted in {summary.elapsed_s:.1f} s{rate}; {summary.n_before} were done before")
-    for name, (rows, columns) in summary.sets.items():
-        say(f"  {name}: {rows} x {columns}")
+    for network, shapes in _by_network(summary.sets).items():
+        rows = sorted({rows for rows, _ in shapes})
+        images = f"{rows[0]}" if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
+        say(f"  {network}: {images} images, {len(shapes)} sets, {sum(width for _, width in shapes)} features")
     table = output.with_suffix(".failures.csv")
     write_failures(summary.failures, table)
     if summary.n_failed:

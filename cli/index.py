@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
+from featx_cli.console import SOME_FAILED, say, say_reasons, write_failures
 
 from featx import schema
-from featx_cli.console import SOME_FAILED, say, say_reasons, write_failures
 
 
 def command(
@@ -29,7 +29,9 @@ def command(
     An id is participant + session + run, never the file's base name. A file that cannot be opened keeps its row and
     is told in a table beside the output (exit code 3).
 
-    Example: featx index derivatives/ --space MNI152NLin6Asym --desc brain --suffix T1w -o images.csv
+    \b
+    Example:
+    featx index derivatives/ --space MNI152NLin6Asym --desc brain --suffix T1w -o images.csv
     """
     from featx.errors import IndexingError
     from featx.images.index import check_readable, index_images, write_index
@@ -49,7 +51,7 @@ def command(
             "network": "",
             "step": "index",
             "code": "missing-file",
-            "sentence": f"an image must be a readable file; {image.path} is not: {why}; mend the path, or index again",
+            "sentence": f"an image must be a readable file; {image.path} is not: {why}; mend it, or index again",
         }
         for image in images
         if (why := check_readable(image))
@@ -58,7 +60,11 @@ def command(
     write_failures(failures, table)
     people = len({image.participant_id for image in images})
     sessions = len({(image.participant_id, image.session_id) for image in images if image.session_id})
-    say(f"{len(images)} images of {people} participants" + (f" in {sessions} sessions" if sessions else "") + f": {output}")
+    say(
+        f"{len(images)} images of {people} participants"
+        + (f" in {sessions} sessions" if sessions else "")
+        + f": {output}"
+    )
     say(f"  first: {images[0].image_id} = {images[0].path}")
     if failures:
         say(f"{len(failures)} of them cannot be opened:")

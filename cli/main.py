@@ -5,23 +5,33 @@ from __future__ import annotations
 import sys
 
 import typer
+from featx_cli import demo, extract, fit, index, networks, predict, report
 
 import featx
 from featx.errors import FeatxError
-from featx_cli import demo, extract, fit, index, networks, predict, report
 
 HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
 
 The main job, from images to a report:
 
-    featx index   BRAINS/ -o images.csv
-    featx extract images.csv --network squeezenet1_0.imagenet -o features.h5     (GPU box; needs featx[torch])
-    featx fit     features.h5 participants.tsv --target age --target sex -o run/     (laptop)
-    featx report  run/
+\b
+    featx index BRAINS/ -o images.csv
+    featx extract images.csv --network squeezenet1_0.imagenet -o features.h5
+    featx fit features.h5 participants.tsv --target age --target sex -o run/
+    featx report run/
 
-`featx demo` does all of it on made brains. Exit codes: 0 done; 3 done, but some images or phenotypes could not be
-(a table says which and why); 2 the call or its input was refused, with a sentence; 130 interrupted, run again to
-go on; 1 a fault of featx.
+`extract` is for the box with the GPU (it needs featx[torch] and runs on a CPU as well); all else is for a laptop
+without torch.
+
+`featx demo` does all of it on made brains.
+
+\b
+Exit codes:
+    0    done
+    3    done, but some images or phenotypes could not be: a table says which and why
+    2    the call or its input was refused, with a sentence that says what to do
+    130  interrupted; run again to go on
+    1    a fault of featx
 """
 
 app = typer.Typer(

@@ -11,6 +11,7 @@
     ├── DependencyError (ImportError)  an optional package that is not installed
     ├── StoreError (ValueError)        a feature file that is damaged or of another making
     ├── CohortError (ValueError)       a phenotype table that does not fit
+    ├── AnalysisError (ValueError)     an analysis that was asked for and cannot be: a head, folds, a folder
     ├── TargetError (ValueError)       one phenotype cannot be analysed; carries a reason code
     └── BundleError (ValueError)       a fitted head that is damaged or does not fit the features
 
@@ -77,6 +78,10 @@ class StoreError(FeatxError, ValueError):
 
 class CohortError(FeatxError, ValueError):
     """A phenotype table that does not fit."""
+
+
+class AnalysisError(FeatxError, ValueError):
+    """An analysis that was asked for and cannot be: an unknown head, too few folds, a folder that is no run."""
 
 
 class TargetError(_CodedError, ValueError):

@@ -25,7 +25,7 @@ def data() -> Path:
 
 
 def phantom(grid: Grid = MNI152_2MM, seed: int = 0) -> NDArray[np.uint8]:
-    """An ellipsoid with smooth texture, asymmetric in every axis, a bright marker in the first corner of the brain."""
+    """An ellipsoid with smooth texture, asymmetric in every axis, a bright marker in the first corner."""
     rng = np.random.default_rng(seed)
     at = np.meshgrid(*(np.linspace(-1, 1, length) for length in grid.shape), indexing="ij")
     brain = (at[0] / 0.75) ** 2 + (at[1] / 0.8) ** 2 + (at[2] / 0.7) ** 2 < 1

@@ -116,20 +116,24 @@ def make_requests(
     """
     wanted = _weights_by_network(networks, weights)
     sheets = [get_network(name) for name, _ in wanted]
-    has = {
+    has: dict[str, list[set[str]]] = {
         "tap": [{*sheet.taps, "all"} for sheet in sheets],
         "view": [{view.name for view in sheet.recipe.views} for sheet in sheets],
         "pooling": [set(sheet.poolings) for sheet in sheets],
-        "number of slices": [{n_slices} if _sliced(sheet.recipe) else set() for sheet in sheets],
     }
-    for what, asked in (("tap", taps), ("view", views), ("pooling", poolings), ("number of slices", [n_slices])):
-        everywhere = set[object]().union(*has[what])
+    for what, asked in (("tap", taps), ("view", views), ("pooling", poolings)):
+        everywhere = set[str]().union(*has[what])
         for one in asked:
-            if one is not None and one not in everywhere:
+            if one not in everywhere:
                 raise NetworkError(
                     f"a {what} must be one that a network asked for has; {one!r} is of none of "
-                    f"{', '.join(sheet.name for sheet in sheets)}; {known(map(str, everywhere))}"
+                    f"{', '.join(sheet.name for sheet in sheets)}; {known(everywhere)}"
                 )
+    if n_slices is not None and not any(_sliced(sheet.recipe) for sheet in sheets):
+        raise NetworkError(
+            f"a number of slices needs a network on slices; {', '.join(sheet.name for sheet in sheets)} take the "
+            "whole volume; leave it out"
+        )
     return [
         make_request(
             name,
@@ -137,7 +141,7 @@ def make_requests(
             taps=[tap for tap in taps if tap in has["tap"][at]],
             views=[view for view in views if view in has["view"][at]],
             poolings=[pooling for pooling in poolings if pooling in has["pooling"][at]],
-            n_slices=n_slices if has["number of slices"][at] else None,
+            n_slices=n_slices if _sliced(sheets[at].recipe) else None,
             resampling=resampling,
         )
         for at, (name, spec) in enumerate(wanted)

@@ -98,7 +98,7 @@ def test_bare_weights_serve_where_one_network_is_asked_for():
         ),
         (["sfcn.ukb_age"], {"views": ["axial"]}, "a view must be one that"),
         (["sfcn.ukb_age"], {"poolings": ["std"]}, "a pooling must be one that"),
-        (["sfcn.ukb_age"], {"n_slices": 5}, "a number of slices must be one that"),
+        (["sfcn.ukb_age"], {"n_slices": 5}, "a number of slices needs a network on slices; sfcn.ukb_age take"),
         (
             ["sfcn.ukb_age", "sfcn.ukb_sex"],
             {"weights": ["a.p"]},

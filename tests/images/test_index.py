@@ -160,5 +160,5 @@ def test_check_readable(tmp_path):
 @pytest.mark.data
 def test_the_real_cohorts(data):
     assert len(index_images(str(data / "ixi"))) == 185
-    assert [image.image_id for image in index_images(str(data / "ds000011"))][0] == "sub-01"
+    assert index_images(str(data / "ds000011"))[0].image_id == "sub-01"
     assert len(index_images(str(data / "mni1mm"))) == 3

@@ -30,7 +30,7 @@ def server(checkpoint):
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             asked.append(self.path)
             body = {"/good": content, "/short": content[: len(content) // 2], "/page": b"<html>"}.get(self.path)
             self.send_response(200 if body else 404)

@@ -1,0 +1,198 @@
+"""Which feature sets are used, and how they are put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import CohortError, StoreError, known
+
+if TYPE_CHECKING:
+    from featx.store import FeatureSet  # h5py stays out of this wing
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """What must be told of a feature set to know it again.
+
+    Attributes
+    ----------
+    name, key : str
+        As in the feature file.
+    n_features : int
+    provenance : mapping of str to str
+        The fields of `featx.schema.PROVENANCE`.
+    """
+
+    name: str
+    key: str
+    n_features: int
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Ids of images, one row each.
+
+    Attributes
+    ----------
+    image_id, participant_id, session_id : ndarray of shape (n_images,), object (str)
+        Sorted by image_id; session_id is "" where there is none.
+    """
+
+    image_id: NDArray[np.object_]
+    participant_id: NDArray[np.object_]
+    session_id: NDArray[np.object_]
+
+    def take(self, rows: NDArray[np.intp]) -> Images:
+        """The same ids for some rows only."""
+        return Images(self.image_id[rows], self.participant_id[rows], self.session_id[rows])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature sets side by side, over the images that are in all of them.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_images, n_features), float32
+    images : Images
+        Ids of the rows.
+    sets : tuple of SetFacts
+        In the order of the columns.
+    dropped : tuple of str
+        Ids of images that are in some of the sets only.
+    """
+
+    X: NDArray[np.float32]
+    images: Images
+    sets: tuple[SetFacts, ...]
+    dropped: tuple[str, ...]
+
+
+def some(names: Iterable[str], most: int = 20) -> str:
+    """The first of many names, quoted, and how many more there are.
+
+    Examples
+    --------
+    >>> some(["a", "b", "c"], 2)
+    "'a', 'b' and 1 more"
+    """
+    names = list(names)
+    text = ", ".join(repr(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+def select_features(available: Sequence[str], specs: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Which feature sets are put side by side, under which name.
+
+    Parameters
+    ----------
+    available : sequence of str
+        Names of the sets in the feature files.
+    specs : sequence of str
+        Each is 'each' (every set in turn), 'all' (all sets side by side), or names joined by '+': of a set, of
+        the beginning of its name up to a '/' (all the sets of a network), or with the wildcards ``*?[]``.
+        Without any: one combination per network[@weights].
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Name of the combination (its spec; the set's own name for 'each') to its sets in column order. Of two
+        combinations of the same sets, the first one stays.
+
+    Raises
+    ------
+    CohortError
+        A spec names nothing, or there are no sets.
+
+    Examples
+    --------
+    >>> sets = ["a.x/axial/t/mean", "a.x/coronal/t/mean", "b.y/volume/t/mean"]
+    >>> select_features(sets)
+    {'a.x': ('a.x/axial/t/mean', 'a.x/coronal/t/mean'), 'b.y': ('b.y/volume/t/mean',)}
+    >>> select_features(sets, ["b.y+*/axial/*"])
+    {'b.y+*/axial/*': ('b.y/volume/t/mean', 'a.x/axial/t/mean')}
+    """
+    if not available:
+        raise CohortError("a feature file must hold a feature set; this one holds none; run `featx extract` again")
+    ordered = sorted(available)
+    chosen: dict[str, tuple[str, ...]] = {}
+    for spec in specs or sorted({name.split("/")[0] for name in ordered}):
+        found = {name: (name,) for name in ordered} if spec == "each" else {spec: _resolve(ordered, spec)}
+        for name, sets in found.items():
+            if sets not in chosen.values():
+                chosen[name] = sets
+    return chosen
+
+
+def _resolve(available: Sequence[str], spec: str) -> tuple[str, ...]:
+    if spec == "all":
+        return tuple(available)
+    found: dict[str, None] = {}  # a set that keeps its order
+    for part in spec.split("+"):
+        matches = [one for one in available if one == part or one.startswith(f"{part}/") or fnmatchcase(one, part)]
+        if not matches:
+            raise CohortError(
+                f"features must name sets of the feature file; {part!r} matches none; {known(available)}; "
+                "or say 'each' or 'all'"
+            )
+        found.update(dict.fromkeys(matches))
+    return tuple(found)
+
+
+def combine(sets: Sequence[FeatureSet]) -> Features:
+    """Put feature sets side by side, over the images that are in all of them; rows meet by id, never by position.
+
+    Raises
+    ------
+    CohortError
+        No image is in all sets.
+    StoreError
+        A feature is NaN or infinite, an image appears twice, or two sets disagree whose image it is.
+    """
+    index = [_rows_by_image(one) for one in sets]
+    everywhere = sorted(set.intersection(*(set(rows) for rows in index)))
+    anywhere = set().union(*index)
+    if not everywhere:
+        raise CohortError(
+            f"feature sets must share images to be used together; {some([one.name for one in sets])} share none; "
+            "use them in turn, or extract both from the same images"
+        )
+    rows = [np.array([of[image] for image in everywhere], dtype=np.intp) for of in index]
+    first = Images(sets[0].image_id, sets[0].participant_id, sets[0].session_id).take(rows[0])
+    for one, at in zip(sets, rows, strict=True):
+        _check_same_people(one, at, first)
+    X = np.concatenate([one.X[at] for one, at in zip(sets, rows, strict=True)], axis=1)
+    facts = tuple(SetFacts(one.name, one.key, one.X.shape[1], dict(one.provenance)) for one in sets)
+    return Features(X, first, facts, tuple(sorted(anywhere - set(everywhere))))
+
+
+def _rows_by_image(one: FeatureSet) -> dict[str, int]:
+    rows = {str(image): row for row, image in enumerate(one.image_id)}
+    if len(rows) != len(one.image_id):
+        raise StoreError(
+            f"an image must have one row in a feature set; {one.name!r} has {len(one.image_id)} rows for "
+            f"{len(rows)} images; extract again"
+        )
+    if not np.isfinite(one.X).all():
+        row = int(np.flatnonzero(~np.isfinite(one.X).all(axis=1))[0])
+        raise StoreError(
+            f"features must be finite; {one.name!r} is not, at image {one.image_id[row]!r}; extract again"
+        )
+    return rows
+
+
+def _check_same_people(one: FeatureSet, at: NDArray[np.intp], first: Images) -> None:
+    differs = np.flatnonzero(one.participant_id[at] != first.participant_id)
+    if len(differs):
+        row = differs[0]
+        raise StoreError(
+            f"an image must be of one participant; {first.image_id[row]!r} is of {first.participant_id[row]!r} in "
+            f"one feature set and of {one.participant_id[at][row]!r} in {one.name!r}; index and extract again"
+        )

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from featx.analysis.features import combine, select_features
+from featx.errors import CohortError, StoreError
+
+from .conftest import feature_set
+
+SETS = ["a.x/axial/t/mean", "a.x/axial/u/mean", "a.x@random-0/axial/t/mean", "b.y/volume/t/mean"]
+
+
+@pytest.mark.parametrize(
+    "specs, expected",
+    [
+        ([], {"a.x": SETS[:2], "a.x@random-0": SETS[2:3], "b.y": SETS[3:]}),
+        (["all"], {"all": SETS}),
+        (["each"], {one: [one] for one in SETS}),
+        (["a.x"], {"a.x": SETS[:2]}),
+        (["a.x/axial"], {"a.x/axial": SETS[:2]}),
+        (["*/t/*"], {"*/t/*": [SETS[0], SETS[2], SETS[3]]}),
+        (["b.y+a.x/axial/t/mean+b.y"], {"b.y+a.x/axial/t/mean+b.y": [SETS[3], SETS[0]]}),
+        (["b.y", "b.y/volume/t/mean"], {"b.y": SETS[3:]}),
+    ],
+)
+def test_specs(specs: list[str], expected: dict[str, list[str]]) -> None:
+    assert select_features(SETS[::-1], specs) == {name: tuple(sets) for name, sets in expected.items()}
+
+
+def test_unknown_specs_are_answered_with_the_known() -> None:
+    with pytest.raises(CohortError, match=r"'c.z' matches none; known are 'a.x/axial/t/mean', "):
+        select_features(SETS, ["a.x+c.z"])
+    with pytest.raises(CohortError, match="this one holds none"):
+        select_features([])
+
+
+def test_rows_meet_by_id_never_by_position() -> None:
+    one = feature_set("one", np.array([[1.0], [2.0], [3.0]]), ["a", "b", "c"])
+    two = feature_set("two", np.array([[30.0], [20.0], [40.0]]), ["c", "b", "d"])
+    both = combine([one, two])
+    assert both.images.image_id.tolist() == ["b", "c"]
+    assert both.X.tolist() == [[2, 20], [3, 30]]
+    assert both.dropped == ("a", "d")
+    assert [(facts.name, facts.n_features, facts.key) for facts in both.sets] == [
+        ("one", 1, one.key),
+        ("two", 1, two.key),
+    ]
+
+
+def test_bad_sets_are_refused() -> None:
+    one = feature_set("one", np.ones((2, 1)), ["a", "b"])
+    with pytest.raises(CohortError, match="'one', 'two' share none"):
+        combine([one, feature_set("two", np.ones((1, 1)), ["c"])])
+    with pytest.raises(StoreError, match="'one' is not, at image 'b'"):
+        combine([feature_set("one", np.array([[1.0], [np.nan]]), ["a", "b"])])
+    with pytest.raises(StoreError, match="'one' has 2 rows for 1 images"):
+        combine([feature_set("one", np.ones((2, 1)), ["a", "a"])])
+    other = replace(one, name="two", participant_id=np.array(["a", "x"], dtype=object))
+    with pytest.raises(StoreError, match="'b' is of 'b' in one feature set and of 'x' in 'two'"):
+        combine([one, other])
