@@ -5,7 +5,7 @@
 
 Three arms take turns, each in a process of its own, so that none inherits another's allocator, threads or caches:
 
-plain   nibabel's get_fdata, divide, crop or slice, the network as torch builds it, one image at a time, append to HDF5
+plain   nibabel's get_fdata, divide, crop or slice, the network as torch builds it, one by one, appended to HDF5
 featx   `featx.extraction.engine.extract`, its default settings
 bare    the forward pass alone of the network that featx runs, on one prepared tensor, in the same allocator
 
@@ -201,11 +201,12 @@ def bare(args: argparse.Namespace) -> float:
     keep_pages()
     request = _job(args).request
     sheet = request.sheet
-    network = architecture(sheet).optimise(load_network(sheet, SEED, Path("unused")).network, "cpu")
+    network = architecture(sheet).optimise(load_network(sheet, SEED, Path("unused")).network)
     data = prepare(read_volume(_images(args)[0]), request.recipe, sheet.name, "here")
     volumes = torch.from_numpy(np.ascontiguousarray(data))[None, None]
     inputs = [look(volumes, view) for view in request.recipe.views]
-    inputs = [x.flatten(0, 1) if x.ndim == 5 and x.shape[2] == 3 else x for x in inputs]
+    if len(inputs) > 1:  # slices
+        inputs = [x.flatten(0, 1).contiguous(memory_format=torch.channels_last) for x in inputs]
     with torch.inference_mode():
         for x in inputs:
             network(x[:16])

@@ -156,7 +156,7 @@ def _set_names(file: h5py.File) -> list[str]:
     found: list[str] = []
 
     def visit(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Group) and schema.FEATURES in node:
+        if isinstance(node, h5py.Group) and isinstance(node.get(schema.FEATURES), h5py.Dataset):
             found.append(name)
 
     file[schema.SETS].visititems(visit)

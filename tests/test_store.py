@@ -44,6 +44,11 @@ def test_merge_keeps_the_first_row_of_an_image_and_sorts(tmp_path):
     assert store.read_shapes(first) == {NAME: (1000, 3), "a/b/c/d": (1, 2)}
 
 
+def test_a_tap_may_be_called_features(tmp_path):
+    path = write_features(tmp_path / "f.h5", make_set("sfcn.ukb_age/volume/features/mean", ["a"]))
+    assert store.list_sets(path) == ["sfcn.ukb_age/volume/features/mean"]
+
+
 def test_merging_twice_changes_nothing(tmp_path):
     first = write_features(tmp_path / "1.h5", make_set(NAME, ["a", "b"]))
     second = write_features(tmp_path / "2.h5", make_set(NAME, ["c"]))

@@ -151,7 +151,7 @@ def load_job(request: Request, device: str, cache: Path, on_progress: Progress |
     """
     loaded = load_network(request.sheet, request.weights, cache, on_progress)
     arch = architecture(request.sheet)
-    network = arch.optimise(loaded.network, torch.device(device).type).to(device)
+    network = arch.optimise(loaded.network).to(device)
     modules = arch.modules(request.taps, **request.sheet.arguments)
     weights = {"weights": loaded.weights, "weights_sha256": loaded.sha256}
     sets = plan_sets(request, weights, loaded.tag, library_versions())

@@ -7,10 +7,12 @@ unless `resample` is called, which nothing does without being asked.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,14 @@ from scipy import ndimage
 
 from featx.errors import ImageError, first_line
 
+decompress: Callable[[bytes], bytes] = gzip.decompress
+_INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
+with contextlib.suppress(ImportError):  # three times as fast; there are platforms without it
+    from isal import igzip, igzip_lib
+
+    decompress = igzip.decompress
+    _INFLATE_ERRORS = (zlib.error, igzip_lib.IsalError)
+
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 _NIFTI2_HEADER_BYTES = 540
 # What gzip and nibabel raise on bytes that are not an image (nibabel's own errors derive from Exception alone).
@@ -34,7 +44,7 @@ _DAMAGED = (
     TypeError,
     LookupError,
     OverflowError,
-    zlib.error,
+    *_INFLATE_ERRORS,
     struct.error,
     ImageFileError,
     HeaderDataError,
@@ -186,7 +196,7 @@ def _load(path: Path) -> Any:
             f"an image must be a readable file; {path} is not ({error.strerror}); mend the path, or index again",
         ) from error
     try:
-        return _parse(gzip.decompress(packed) if name.endswith((".gz", ".mgz")) else packed, name)
+        return _parse(decompress(packed) if name.endswith((".gz", ".mgz")) else packed, name)
     except EOFError as error:
         raise ImageError(
             "truncated",

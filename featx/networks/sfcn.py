@@ -75,7 +75,6 @@ def forward(
     return {(tap, how): rows for tap, pooled in found.items() for how, rows in pooled.items()}
 
 
-def optimise(network: nn.Module, device: str) -> nn.Module:
-    """The same answers, faster: batch norm folded, channels last (2.9 times as fast on a CPU, with `keep_pages`)."""
-    del device
+def optimise(network: nn.Module) -> nn.Module:
+    """The same answers, faster: batch norm folded, channels last."""
     return fold_batch_norm(network).to(memory_format=torch.channels_last_3d)

@@ -38,7 +38,7 @@ def forward(
     """Pooled taps of volumes (N, 1, I, J, K): ``{(tap, pooling): (N, n_features)}``."""
     slices = look(volumes, view)
     count = slices.shape[1]
-    pictures = slices.flatten(0, 1)
+    pictures = slices.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     rows: dict[str, list[Tensor]] = {tap: [] for tap in taps}
     with read_taps(network, taps, lambda out: out.mean((2, 3))) as found:
         for chunk in torch.split(pictures, SLICES_AT_ONCE):
@@ -53,10 +53,9 @@ def forward(
     }
 
 
-def optimise(network: nn.Module, device: str) -> nn.Module:
-    """The same answers, faster: no classifier, which no tap reads; batch norm folded; channels last on a GPU."""
-    network = fold_batch_norm(without_classifier(network))
-    return network.to(memory_format=torch.channels_last) if device == "cuda" else network
+def optimise(network: nn.Module) -> nn.Module:
+    """The same answers, faster: no classifier, which no tap reads; batch norm folded; channels last."""
+    return fold_batch_norm(without_classifier(network)).to(memory_format=torch.channels_last)
 
 
 def without_classifier(network: nn.Module) -> nn.Module:

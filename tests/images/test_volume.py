@@ -95,6 +95,13 @@ def test_one_frame_of_a_4d_file_is_a_volume(tmp_path):
     np.testing.assert_array_equal(read_volume(path).data, _array())
 
 
+@pytest.fixture(params=["igzip", "gzip"])
+def either_gzip(request, monkeypatch):
+    """Both ways to unpack: python-isal where it is installed, and the standard library's."""
+    module = pytest.importorskip("isal.igzip") if request.param == "igzip" else gzip
+    monkeypatch.setattr("featx.images.volume.decompress", module.decompress)
+
+
 # --- refusals -------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +117,7 @@ def test_a_real_4d_file(tmp_path):
     _refused(path, "not-3d", "must be one 3D volume; .* has shape 7x10x12x3")
 
 
+@pytest.mark.usefixtures("either_gzip")
 def test_a_truncated_gz(tmp_path):
     path = _save(tmp_path / "a.nii.gz", _nifti(_array()))
     path.write_bytes(path.read_bytes()[:-300])
@@ -131,6 +139,25 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path, name, content):
     assert caught.value.code in ("unreadable", "truncated")
 
 
+@pytest.mark.usefixtures("either_gzip")
+def test_every_damage_of_a_gz_is_an_image_error_or_harmless(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = _save(tmp_path / "whole.nii.gz", _nifti(_array())).read_bytes()
+    path = tmp_path / "a.nii.gz"
+    for at in range(0, len(whole) - 1, 41):
+        path.write_bytes(whole[:at])
+        with pytest.raises(ImageError):
+            read_volume(path)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 2):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(ImageError):
+            read_volume(path)
+
+
+@pytest.mark.usefixtures("either_gzip")
 def test_text_in_a_gz(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(b"participant_id,age\n" * 100))
     _refused(tmp_path / "a.nii.gz", "unreadable", "must be what its name says")

@@ -54,7 +54,7 @@ def test_every_entry_gives_what_its_sheet_promises(name, tmp_path):
     assert not any(module.training for module in loaded.network.modules())
     volumes = _batch(sheet, 0, 1)
     plain = _rows(sheet, loaded.network, volumes)
-    fast = architecture(sheet).optimise(loaded.network, "cpu")
+    fast = architecture(sheet).optimise(loaded.network)
     together = _rows(sheet, fast, volumes)
     alone = _rows(sheet, fast, volumes[1:])
     assert set(together) == {
@@ -155,7 +155,7 @@ def test_sfcn_agrees_with_a_plain_network_from_a_dataparallel_checkpoint(
     assert loaded.weights == "file:epoch.p"
     probabilities = loaded.network(x)
     torch.testing.assert_close(probabilities, torch.log_softmax(wanted, 1), rtol=1e-4, atol=1e-4)
-    rows = _rows(sheet, architecture(sheet).optimise(loaded.network, "cpu"), _batch(sheet, 0))
+    rows = _rows(sheet, architecture(sheet).optimise(loaded.network), _batch(sheet, 0))
     torch.testing.assert_close(rows["volume", "features", "mean"], pooled.flatten(1), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(rows["volume", "logits", "mean"], wanted, rtol=1e-4, atol=1e-4)
 
