@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import typer
+
 from featx_cli import extract, fit, index, report
 from featx_cli.console import progress, say
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
 from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_reasons, write_failures
 
 if TYPE_CHECKING:

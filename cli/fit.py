@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
 from featx_cli.console import SOME_FAILED, progress, say
 
 if TYPE_CHECKING:

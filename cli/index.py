@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from featx_cli.console import SOME_FAILED, say, say_reasons, write_failures
 
 from featx import schema
+from featx_cli.console import SOME_FAILED, say, say_reasons, write_failures
 
 
 def command(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import typer
-from featx_cli import demo, extract, fit, index, networks, predict, report
 
 import featx
 from featx.errors import FeatxError
+from featx_cli import demo, extract, fit, index, networks, predict, report
 
 HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
 

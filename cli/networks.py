@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+
 from featx_cli.console import say
 
 app = typer.Typer(help="The networks featx can run: list them, or show one's sheet.", no_args_is_help=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedKFold
 
@@ -131,7 +132,7 @@ def make_folds(
     """
     people, person = np.unique(groups, return_inverse=True)
     if kind == CONTINUOUS:
-        strata = _quantiles(_medians(y.astype(np.float64), person, len(people)), n_splits)
+        strata = _quantiles(_medians(y.astype(np.float64), person), n_splits)
     else:
         counts = np.zeros((len(people), int(y.max()) + 1), dtype=np.int64)
         np.add.at(counts, (person, y.astype(np.int64)), 1)
@@ -144,12 +145,8 @@ def make_folds(
     return of_rows
 
 
-def _medians(y: NDArray[np.float64], person: Rows, n_people: int) -> NDArray[np.float64]:
-    if len(y) == n_people:
-        one_each = np.empty(n_people)
-        one_each[person] = y
-        return one_each
-    return np.array([np.median(y[person == one]) for one in range(n_people)])
+def _medians(y: NDArray[np.float64], person: Rows) -> NDArray[np.float64]:
+    return np.asarray(pd.Series(y).groupby(person).median(), dtype=np.float64)
 
 
 def _quantiles(values: NDArray[np.float64], n_splits: int) -> NDArray[np.int64]:

@@ -38,7 +38,7 @@ from featx.networks.weights import Progress, architecture, load_network
 from featx.store import Failure, FeatureSet
 
 PART_SECONDS = 30.0
-PART_BYTES = 64 << 20
+PART_ROWS = 256
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 Rows = dict[str, NDArray[np.float32]]  # set name -> (n_features,)
@@ -352,24 +352,37 @@ def _finite(image_id: str, rows: Rows, job: Job) -> tuple[str, Rows | None, Fail
 
 @contextlib.contextmanager
 def _parts(output: Path, jobs: Sequence[Job], part_seconds: float) -> Iterator[Callable[[Result], None]]:
-    """A function that takes results and writes them to part files now and then; the rest is written at the end."""
+    """A function that takes results and writes them to part files now and then; the rest is written at the end.
+
+    Rows are copied into blocks that are made once: kept where the network's activations come and go, they would
+    leave holes in the heap and cost twenty megabytes an image until they are written.
+    """
     planned = {one.name: one for job in jobs for one in job.sets}
-    pending: list[Result] = []
+    blocks: dict[str, NDArray[np.float32]] = {}
+    images: dict[str, list[Image]] = {name: [] for name in planned}
+    failures: list[Failure] = []
     since = time.monotonic()
 
     def flush() -> None:
         nonlocal since
-        if pending:
+        sets = [_part_set(planned[name], here, blocks[name]) for name, here in images.items() if here]
+        if sets or failures:
             name = f"part-{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"
-            failures = [failure for result in pending for failure in result.failures]
-            store.write_sets(_parts_folder(output) / name, _gather(pending, planned), failures)
-            pending.clear()
+            store.write_sets(_parts_folder(output) / name, sets, failures)
+        for here in images.values():
+            here.clear()
+        failures.clear()
         since = time.monotonic()
 
     def add(result: Result) -> None:
-        pending.append(result)
-        held = sum(values.nbytes for values in result.rows.values()) * len(pending)
-        if time.monotonic() - since > part_seconds or held > PART_BYTES:
+        failures.extend(result.failures)
+        for name, row in result.rows.items():
+            if name not in blocks:
+                blocks[name] = np.empty((PART_ROWS, len(row)), np.float32)
+            blocks[name][len(images[name])] = row
+            images[name].append(result.image)
+        full = any(len(here) == PART_ROWS for here in images.values())
+        if full or time.monotonic() - since > part_seconds:
             flush()
 
     try:
@@ -383,23 +396,15 @@ def _parts(output: Path, jobs: Sequence[Job], part_seconds: float) -> Iterator[C
         flush()
 
 
-def _gather(results: Sequence[Result], planned: Mapping[str, PlannedSet]) -> list[FeatureSet]:
-    sets = []
-    for name, one in planned.items():
-        having = [result for result in results if name in result.rows]
-        if having:
-            images = [result.image for result in having]
-            sets.append(
-                FeatureSet(
-                    name,
-                    np.stack([result.rows[name] for result in having]),
-                    np.array([image.image_id for image in images], dtype=object),
-                    np.array([image.participant_id for image in images], dtype=object),
-                    np.array([image.session_id for image in images], dtype=object),
-                    one.provenance,
-                )
-            )
-    return sets
+def _part_set(one: PlannedSet, images: Sequence[Image], block: NDArray[np.float32]) -> FeatureSet:
+    return FeatureSet(
+        one.name,
+        block[: len(images)],
+        np.array([image.image_id for image in images], dtype=object),
+        np.array([image.participant_id for image in images], dtype=object),
+        np.array([image.session_id for image in images], dtype=object),
+        one.provenance,
+    )
 
 
 def _parts_folder(output: Path) -> Path:

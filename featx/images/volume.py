@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -33,7 +33,7 @@ with contextlib.suppress(ImportError):  # three times as fast; there are platfor
     from isal import igzip, igzip_lib
 
     decompress = igzip.decompress
-    _INFLATE_ERRORS = (zlib.error, igzip_lib.IsalError)
+    _INFLATE_ERRORS += (cast(Any, igzip_lib).IsalError,)  # its stub says an instance, it is a class
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 _NIFTI2_HEADER_BYTES = 540
