@@ -108,7 +108,7 @@ def first_line(error: BaseException) -> str:
 
     Examples
     --------
-    >>> first_line(OSError("no such file\nsee the log")), first_line(EOFError())
+    >>> first_line(OSError("no such file\\nsee the log")), first_line(EOFError())
     ('no such file', 'EOFError')
     """
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

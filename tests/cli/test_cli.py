@@ -55,11 +55,12 @@ def job(tmp_path_factory):
     rows = []
     for at in range(40):
         name = f"sub-{at:02d}"
-        bright = rng.uniform(0.4, 1.0)
-        data = (phantom(seed=at) * np.linspace(bright, 1, 91)[:, None, None]).astype(np.uint8)
+        age = rng.uniform(20, 80)
+        data = phantom(seed=at)
+        ventricle = round(age / 4)
+        data[45 - ventricle : 45 + ventricle, 54 - ventricle : 54 + ventricle] = 20
         write_volume(folder / f"mri/{name}/anat/{name}_T1w.nii.gz", data, grid_affine(MNI152_2MM))
-        sex = "F" if bright > 0.7 else "M"
-        rows.append({"participant_id": name, "age": f"{20 + 60 * bright:.1f}", "sex": sex, "site": "one"})
+        rows.append({"participant_id": name, "age": f"{age:.1f}", "sex": "FM"[age > 50], "site": "one"})
     pd.DataFrame(rows[1:]).to_csv(folder / "people.tsv", sep="\t", index=False)
     cut = folder / "mri/sub-07/anat/sub-07_T1w.nii.gz"
     cut.write_bytes(cut.read_bytes()[:5000])
@@ -114,8 +115,10 @@ def test_again_does_nothing_anew_and_a_mended_image_leaves_the_table(job):
     assert "40 images, 39 done before, 1 to do" in again
     one = folder / "copy.h5"
     one.write_bytes((folder / "f.h5").read_bytes())
-    write_volume(folder / "mri/sub-07/anat/sub-07_T1w.nii.gz", phantom(seed=7), grid_affine(MNI152_2MM))
-    mended = featx("extract", *wanted[:-1], "copy.h5", cwd=folder)
+    write_volume(folder / "mended/sub-07_T1w.nii.gz", phantom(seed=7), grid_affine(MNI152_2MM))
+    table = (folder / "images.csv").read_text().replace("mri/sub-07/anat/", "mended/")
+    (folder / "mended.csv").write_text(table)
+    mended = featx("extract", "mended.csv", *wanted[1:-1], "copy.h5", cwd=folder)
     assert "1 images extracted" in mended
     assert not (folder / "copy.failures.csv").exists()
     assert store.read_failures(one) == []
