@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+REPRODUCIBLE = 1e-4  # the relative difference that features may have between two machines
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class Scale:
 def fit_scale(X: NDArray[np.floating]) -> Scale:
     """Mean and standard deviation (divisor n) of the columns, in float64.
 
-    A column is constant when its variance is no larger than what rounding alone makes of equal values.
+    A column is constant when its variance is no larger than what rounding alone makes of equal values: for float64,
+    scikit-learn's rule. For float32, which is what networks give, when its standard deviation is below
+    `REPRODUCIBLE` times its mean: a unit that sees nothing but background has that much from summation alone, and
+    in units of it a new brain can lie thousands of standard deviations away.
 
     Examples
     --------
@@ -42,7 +46,8 @@ def fit_scale(X: NDArray[np.floating]) -> Scale:
     centred = X - mean
     variance = np.einsum("ij,ij->j", centred, centred) / len(X)
     eps = np.finfo(np.float64).eps
-    varies = variance > len(X) * eps * variance + (len(X) * mean * eps) ** 2
+    noise = REPRODUCIBLE if X.dtype == np.float32 else len(X) * eps
+    varies = variance > len(X) * eps * variance + (noise * mean) ** 2
     return Scale(mean, np.where(varies, np.sqrt(variance), 1.0), varies)
 
 

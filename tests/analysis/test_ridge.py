@@ -57,3 +57,17 @@ def test_columns_of_one_value_are_constant(value: float) -> None:
 def test_penalties_can_be_given() -> None:
     X, y = data("tall")
     assert RidgePath(alphas=[7.0], cv=3).fit(X, y).alpha_ == 7.0
+
+
+def test_a_float32_column_that_varies_by_rounding_alone_is_constant():
+    """A unit of a network that sees background only: in units of its rounding a new brain is far away."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5)).astype(np.float32)
+    X[:, 3] = 4.4e-4 * (1 + 3e-6 * rng.normal(size=60))
+    y = X[:, 0] + 0.1 * rng.normal(size=60)
+    new = X[:1].copy()
+    new[0, 3] = 4.5e-4
+    head = RidgePath().fit(X, y)
+    assert head.coef_[3] == 0
+    np.testing.assert_array_equal(head.predict(new), head.predict(X[:1]))
+    assert RidgePath().fit(X.astype(np.float64), y).coef_[3] != 0
