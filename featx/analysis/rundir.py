@@ -192,7 +192,7 @@ def _write_files(result: Result, folder: Path, failures: Sequence[Mapping[str, s
     for key, file in head_files.items():
         write_bundle(result.bundles[key], folder / file)
     facts = run_facts(result, prediction_files, head_files)
-    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
     _write_bytes(folder / schema.RUN_JSON, (text + "\n").encode())
 
 

@@ -7,6 +7,7 @@ not either.
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ BASELINE = "baseline"
 MOST_FIGURES = 6
 MOST_ROWS = 200
 LETTERS = "ABCDEF"
+_OPTIONS = {
+    "--folds": "n_splits",
+    "--inner-folds": "n_inner",
+    "--bootstrap": "n_bootstrap",
+    "--seed": "random_state",
+}
 _FLOW = {
     "images_indexed": "images indexed",
     "images_extracted": "images extracted",
@@ -277,6 +284,29 @@ def flow(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, value in facts.items()
         if isinstance(value, int) and not isinstance(value, bool)
     ]
+
+
+def command(facts: Mapping[str, Any]) -> str:
+    """The call of `featx fit` that made a run; the feature file's name is not stored, for only its keys matter.
+
+    Examples
+    --------
+    >>> arguments = {"targets": ["age"], "heads": ["ridge"], "combinations": {"a.x": []}, "random_state": 0}
+    >>> command({"arguments": arguments, "phenotypes": {"file": "people of 2026.tsv"}})
+    "featx fit features.h5 'people of 2026.tsv' --target age --head ridge --features a.x --seed 0"
+    """
+    arguments = facts.get("arguments") or {}
+    words = ["featx", "fit", "features.h5", (facts.get("phenotypes") or {}).get("file") or "phenotypes.tsv"]
+    for option, values in (
+        ("--target", arguments.get("targets", ())),
+        ("--head", arguments.get("heads", ())),
+        ("--features", arguments.get("combinations", ())),
+        ("--kind", [f"{name}={kind}" for name, kind in arguments.get("kinds", {}).items()]),
+    ):
+        words += [word for value in values for word in (option, str(value))]
+    for option, name in _OPTIONS.items():
+        words += [option, str(arguments[name])] if name in arguments else []
+    return shlex.join(words)
 
 
 def scored_images(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -109,7 +109,9 @@ def render(run: Run) -> str:
         title=run.path.resolve().name,
         version=featx.__version__,
         targets=targets,
-        flow=contents.flow(run.facts.get("flow") or {}),
+        flow=contents.flow(
+            {"images_failed": run.failures[schema.IMAGE_ID].nunique(), **(run.facts.get("flow") or {})}
+        ),
         scored=[(part.name, part.summary["images"], part.summary["people"]) for part in targets],
         most_figures=contents.MOST_FIGURES,
         exclusions=_missing(run.exclusions, "target", schema.EXCLUSIONS_CSV),
@@ -119,6 +121,7 @@ def render(run: Run) -> str:
         sets=_feature_sets(run.facts.get("features") or []),
         heads=[one | {"parameters": _parameters(one)} for one in run.facts.get("heads") or []],
         phenotypes=_pairs(run.facts.get("phenotypes")),
+        command=contents.command(run.facts),
         arguments=_pairs(run.facts.get("arguments")),
         versions=_pairs(run.facts.get("versions")),
     )
