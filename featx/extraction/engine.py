@@ -30,6 +30,7 @@ from featx import __version__, store
 from featx.errors import DeviceError, StoreError
 from featx.extraction.loader import attempt, load_ahead
 from featx.extraction.plan import PlannedSet, Request, label, plan_sets, still_to_do
+from featx.images.check import check_values
 from featx.images.index import Image
 from featx.images.volume import Volume, read_volume
 from featx.networks import View
@@ -262,7 +263,9 @@ def _results(todo: Sequence[Image], jobs: Sequence[Job], device: str, batch: int
 def _load(image: Image, jobs: Sequence[Job]) -> tuple[dict[str, Array], list[Failure]]:
     """Arrays of an image by recipe, and the failures of the jobs that cannot have it. One read for all."""
     volume, failure = attempt(lambda: read_volume(image.path), image.image_id, "", "read")
-    if volume is None:
+    if volume is not None:
+        _, failure = attempt(functools.partial(check_values, volume, str(image.path)), image.image_id, "", "check")
+    if volume is None or failure:
         return {}, [failure] if failure else []
     arrays: dict[str, Array] = {}
     failures: list[Failure] = []

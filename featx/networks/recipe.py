@@ -24,7 +24,9 @@ Array = NDArray[np.float32]
 
 
 def prepare(volume: Volume, recipe: Recipe, network: str, where: str, *, resampling: bool = False) -> Array:
-    """Check a volume against a recipe and do the recipe's steps.
+    """Check that a volume lies on a recipe's grid and do the recipe's steps.
+
+    Its values are the reader's to check, once for all networks (`featx.images.check.check_values`).
 
     Parameters
     ----------
@@ -43,9 +45,8 @@ def prepare(volume: Volume, recipe: Recipe, network: str, where: str, *, resampl
     Raises
     ------
     ImageError
-        non-finite, constant, wrong-grid, oblique.
+        wrong-grid, oblique; constant, where nothing is left after resampling.
     """
-    check_values(volume, where)
     if resampling:
         volume = resample(volume, recipe.grid)
         check_values(volume, f"{where} after resampling to {recipe.grid.name}")

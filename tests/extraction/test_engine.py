@@ -148,6 +148,8 @@ def test_a_bad_image_costs_only_itself(brains, tmp_path):
     assert (summary.n_now, summary.n_failed) == (3, len(codes))
     for failures in (summary.failures, store.read_failures(tmp_path / "f.h5")):
         assert {row["image_id"]: row["code"] for row in failures} == codes
+        n_networks = {"wrong-grid": 2}  # what only a network can refuse is told for each
+        assert len(failures) == sum(n_networks.get(code, 1) for code in codes.values())
         for row in failures:
             assert str(folder / row["image_id"]) in row["sentence"]
     for one in _features(tmp_path / "f.h5").values():
