@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from featx import schema
 from featx_cli.console import SOME_FAILED, progress, say
 
 if TYPE_CHECKING:
@@ -110,15 +111,15 @@ def _kinds(words: list[str]) -> dict[str, str]:
 
 
 def _say_result(result: Result, output: Path) -> None:
-    flow = result.flow
-    left_out = flow["images_with_all_features"] - flow["images_matched"]
-    say(
-        f"{flow['images_matched']} of {flow['images_with_features']} images matched, {flow['people_matched']} people"
-        + (f"; {left_out} images have no phenotypes" if left_out else "")
-    )
+    flow, gone = result.flow, result.exclusions
+    say(f"{flow['images_matched']} of {flow['images_with_features']} images matched, {flow['people_matched']} people")
+    for code, count in gone.loc[gone["target"] == "", "code"].value_counts().items():
+        say(f"  {count:5d}  {code} ({schema.REASONS[code]})")
     for facts in result.targets:
         of = ", ".join(f"{count} {level}" for level, count in zip(facts.classes, facts.counts, strict=True))
-        say(f"\n{facts.name} ({facts.kind}): {facts.n_images} images{f' ({of})' if of else ''}")
+        empty = int(((gone["target"] == facts.name) & (gone["code"] == "missing-value")).sum())
+        without = f"; {empty} without a value" if empty else ""
+        say(f"\n{facts.name} ({facts.kind}): {facts.n_images} images{f' ({of})' if of else ''}{without}")
         rows = result.scores[result.scores["target"] == facts.name]
         for (features, head), scores in rows.groupby(["features", "head"], sort=False):
             told = [
@@ -131,9 +132,7 @@ def _say_result(result: Result, output: Path) -> None:
     say()
     for name, head in result.skipped:
         say(f"  ({head} is not for {name})")
-    bad = result.exclusions[
-        (result.exclusions["target"] != "") & ~result.exclusions["code"].isin(REASONS_NOT_FAILURES)
-    ]
+    bad = gone[(gone["target"] != "") & ~gone["code"].isin(REASONS_NOT_FAILURES)]
     say(f"\n{output}: scores.csv, predictions/, splits.csv, heads/, exclusions.csv, run.json")
     say(f"next: featx report {output}")
     if len(bad):
