@@ -94,7 +94,8 @@ def write_failures(failures: Sequence[Mapping[str, str]], path: Path) -> None:
 
 def say_reasons(rows: Sequence[Mapping[str, str]], table: Path) -> None:
     """Count rows by reason code, show the first sentence of each, and say where the table is."""
-    for code, count in Counter(row["code"] for row in rows).most_common():
+    images = {(row["code"], row[schema.IMAGE_ID]) for row in rows}  # one may fail in several networks
+    for code, count in Counter(code for code, _ in images).most_common():
         first = next(row for row in rows if row["code"] == code)
         say(f"  {count:5d}  {code} ({schema.REASONS[code]})")
         say(f"         {first[schema.IMAGE_ID]}: {first['sentence']}")

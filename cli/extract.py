@@ -44,6 +44,7 @@ def command(
     Example:
     featx extract images.csv -n squeezenet1_0.imagenet -n squeezenet1_0.imagenet@random:0 -o features.h5
     """
+    from featx import store
     from featx.errors import DependencyError
     from featx.extraction.plan import make_requests
     from featx.images.index import index_images
@@ -52,6 +53,7 @@ def command(
         network, weights, taps=tap, views=axis, poolings=pool, n_slices=slices, resampling=resample
     )
     found = index_images(images)
+    store.check_writable(output)
     try:
         from featx.extraction import engine
     except ImportError as error:
@@ -63,7 +65,7 @@ def command(
         requests = [one for one in requests if _say_download(one)]
     with progress("weights", "bytes") as update:
         jobs = [engine.load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, "")) for one in requests]
-    todo = len(engine.images_to_do(found, jobs, output))
+    todo = sum(map(bool, engine.missing_jobs(found, jobs, output).values()))
     _say_plan(jobs, len(found), todo, on, output)
     if dry_run:
         return
@@ -106,6 +108,8 @@ def _by_network(sets: Mapping[str, tuple[int, int]]) -> dict[str, list[tuple[int
 
 
 def _say_summary(summary: Summary, output: Path) -> None:
+    from featx import store
+
     rate = f", {summary.n_now / summary.elapsed_s:.2f} images/s" if summary.n_now else ""
     say(f"{summary.n_now} images extracted in {summary.elapsed_s:.1f} s{rate}; {summary.n_before} were done before")
     for network, shapes in _by_network(summary.sets).items():
@@ -113,7 +117,7 @@ def _say_summary(summary: Summary, output: Path) -> None:
         images = f"{rows[0]}" if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
         say(f"  {network}: {images} images, {len(shapes)} sets, {sum(width for _, width in shapes)} features")
     table = output.with_suffix(".failures.csv")
-    write_failures(summary.failures, table)
+    write_failures(store.read_failures(output) if output.is_file() else [], table)
     if summary.n_failed:
         say(f"{summary.n_failed} images failed, the others are whole:")
         say_reasons(summary.failures, table)

@@ -33,7 +33,9 @@ def command(
     kind: list[str] = typer.Option([], help="TARGET=continuous|binary|multiclass, where it is not to be inferred."),
     folds: int = typer.Option(10, min=2, help="Outer folds, which give the out-of-fold predictions."),
     inner_folds: int = typer.Option(5, min=2, help="Inner folds, on which hyper-parameters are chosen."),
-    seed: int = typer.Option(0, min=0, help="Of folds, intervals and trees. The same seed gives the same bytes."),
+    seed: int = typer.Option(
+        0, min=0, max=2**32 - 1, help="Of folds, intervals and trees. The same seed gives the same bytes."
+    ),
     bootstrap: int = typer.Option(2000, min=100, help="Draws of people for the 95 % intervals."),
     jobs: int = typer.Option(-1, "--jobs", "-j", help="Processes; -1 takes all cores. Results do not depend on it."),
 ) -> None:

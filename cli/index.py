@@ -56,7 +56,7 @@ def command(
         for image in images
         if (why := check_readable(image))
     ]
-    table = output.with_suffix(".failures.csv")
+    table = output.with_suffix(".missing.csv")
     write_failures(failures, table)
     people = len({image.participant_id for image in images})
     sessions = len({(image.participant_id, image.session_id) for image in images if image.session_id})

@@ -75,3 +75,6 @@ def run() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:  # a disk, a permission, a folder where a file should be
+        print(f"featx: a file must be readable or writable; {error}; mend that and run again", file=sys.stderr)
+        sys.exit(2)

@@ -25,10 +25,13 @@ def command(
     from featx import store
     from featx.analysis.bundle import features_of, predict, read_bundle
 
+    store.check_writable(output)
     bundle = read_bundle(head)
     available = store.list_sets(features)
     wanted = [name for name in features_of(bundle) if name in available] or available[:1]
     table = predict(bundle, [store.read_set(features, name) for name in wanted])
     output.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(output, index=False, lineterminator="\n")
+    beside = output.with_name(f".{output.name}.tmp")
+    table.to_csv(beside, index=False, lineterminator="\n")
+    beside.replace(output)
     say(f"{len(table)} images predicted ({bundle.contract['target']}, {bundle.contract['head']}): {output}")

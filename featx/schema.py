@@ -7,7 +7,7 @@ and pooled one way, says of every image::
     /sets/<name>/image_id        utf-8   (n_images,)              sorted, unique
     /sets/<name>/participant_id  utf-8   (n_images,)
     /sets/<name>/session_id      utf-8   (n_images,)              "" where there is none
-    /sets/<name> attributes      PROVENANCE, and its digest under `KEY`
+    /sets/<name> attributes      PROVENANCE, its digest under `KEY`, that of the three id columns under `IDS_SHA256`
     /failures/<column>           utf-8   (n_failures,)            the columns of FAILURES
 
 ``<name>`` is ``network[@weights]/view/tap/pooling``, such as ``squeezenet1_0.imagenet/axial/fire5/mean`` or
@@ -60,6 +60,7 @@ IMAGE_ID = "image_id"
 PARTICIPANT_ID = "participant_id"
 SESSION_ID = "session_id"
 KEY = "key"
+IDS_SHA256 = "ids_sha256"
 
 PROVENANCE = (
     Column("network", "text", "name in the table of networks"),
@@ -74,7 +75,8 @@ PROVENANCE = (
     Column("versions", "text", "featx, torch, torchvision, numpy, nibabel, as JSON; not part of the key"),
 )
 # What makes two feature sets comparable. Versions are told, but a patch release of numpy is no other feature.
-KEY_FIELDS = tuple(name for name in names(PROVENANCE) if name != "versions")
+# Nor is a file of weights under another name: their sha256 is in the key.
+KEY_FIELDS = tuple(name for name in names(PROVENANCE) if name not in ("weights", "versions"))
 
 # --- tables ---------------------------------------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ IMAGES = (
 
 FAILURES = (
     Column(IMAGE_ID, "text", "the image"),
-    Column("network", "text", "the network (with its weights) that has no row for it; empty for all of them"),
+    Column("network", "text", "the network (with its weights) that has no row for it; empty before any network"),
     Column("step", "text", "index, read, check, recipe, network or store"),
     Column("code", "text", "a key of REASONS"),
     Column("sentence", "text", "what must be how, what was got, where, what to do"),
@@ -159,6 +161,7 @@ REASONS = {
     "non-finite": "voxels are NaN or infinite",
     "constant": "all voxels have one value",
     "wrong-grid": "shape or voxel size is not what the network wants",
+    "wrong-place": "the grid lies elsewhere in the space than the network wants",
     "oblique": "the voxel axes do not run along the axes of the space",
     "out-of-memory": "one image alone does not fit the device",
     "non-finite-features": "the network's answer is NaN or infinite",
@@ -176,5 +179,5 @@ REASONS = {
     "not-a-number": "a phenotype of numbers holds text",
     "too-many-classes": "a phenotype of text has more levels than a class has use for",
     "non-finite-target": "a phenotype holds an infinity",
-    "wrong-kind": "the kind that was asked for does not fit the values of the phenotype",
+    "wrong-kind": "the kind, or every head that was asked for, does not suit the phenotype",
 }

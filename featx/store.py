@@ -103,10 +103,15 @@ def read_set(path: Path, name: str) -> FeatureSet:
         return _read_set(file, name, path)
 
 
-def read_ids(path: Path) -> dict[str, tuple[str, set[str]]]:
-    """Key and image ids of every set, without reading a feature: what is done already."""
+def read_ids(path: Path) -> dict[str, tuple[str, dict[str, tuple[str, str]]]]:
+    """What is done already, without reading a feature: for every set its key, and {image: (participant, session)}."""
+    found = {}
     with _open(path) as file:
-        return {name: (_provenance_key(file, name, path), set(_ids(file, name)[0])) for name in _set_names(file)}
+        for name in _set_names(file):
+            image_id, *person = _ids(file, name)
+            people = dict(zip(image_id, zip(*person, strict=True), strict=True))
+            found[name] = (_provenance_key(file, name, path), people)
+    return found
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, int]]:
@@ -136,37 +141,55 @@ def _open(path: Path) -> Iterator[h5py.File]:
             "it was cut short or is another kind of file: take the original, or extract again"
         ) from error
     with file:
-        if file.attrs.get("format") != schema.FORMAT:
-            raise StoreError(f"a feature file must be one that featx wrote; {path} is HDF5 of another origin")
-        if int(file.attrs["format_version"]) > schema.FORMAT_VERSION:
-            raise StoreError(
-                f"a feature file must be of format version {schema.FORMAT_VERSION} or older; {path} has "
-                f"{int(file.attrs['format_version'])}; update featx"
-            )
         try:
+            _check_format(file, path)
             yield file
-        except (OSError, KeyError) as error:
+        except StoreError:
+            raise
+        except (
+            OSError,
+            LookupError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ) as error:  # all that h5py makes of damaged bytes
             raise StoreError(
                 f"a feature file must read back whole; {path} does not ({first_line(error)}); "
                 "it is damaged: take a copy, or extract again"
             ) from error
 
 
+def _check_format(file: h5py.File, path: Path) -> None:
+    if file.attrs.get("format") != schema.FORMAT:
+        raise StoreError(f"a feature file must be one that featx wrote; {path} is HDF5 of another origin")
+    if int(file.attrs["format_version"]) > schema.FORMAT_VERSION:
+        raise StoreError(
+            f"a feature file must be of format version {schema.FORMAT_VERSION} or older; {path} has "
+            f"{int(file.attrs['format_version'])}; update featx"
+        )
+
+
 def _set_names(file: h5py.File) -> list[str]:
     found: list[str] = []
 
     def visit(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Group) and isinstance(node.get(schema.FEATURES), h5py.Dataset):
+        if _is_set(node):
             found.append(name)
 
     file[schema.SETS].visititems(visit)
     return sorted(found)
 
 
+def _is_set(node: Any) -> bool:
+    return isinstance(node, h5py.Group) and isinstance(node.get(schema.FEATURES), h5py.Dataset)
+
+
 def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
-    if name not in _set_names(file):
+    group = file[schema.SETS].get(name)
+    if not _is_set(group):
         raise StoreError(f"a feature set must be in the file; {name!r} is not in {path}; {known(_set_names(file))}")
-    return file[f"{schema.SETS}/{name}"]
+    return group
 
 
 def _ids(file: h5py.File, name: str) -> list[NDArray[np.object_]]:
@@ -206,6 +229,8 @@ def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
     if not np.isfinite(X).all():
         row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
         raise StoreError(f"features must be finite; {name!r} in {path} is not, at image {image_id[row]!r}")
+    if group.attrs[schema.IDS_SHA256] != _ids_sha256((image_id, participant_id, session_id)):
+        raise StoreError(f"ids must be those that were written; those of {name!r} in {path} are not; take a copy")
     if len(set(image_id)) != len(image_id) or sorted(image_id) != list(image_id):
         raise StoreError(f"image ids must be sorted and unique; those of {name!r} in {path} are not")
     return FeatureSet(name, X, image_id, participant_id, session_id, _provenance(group))
@@ -227,8 +252,7 @@ def write_sets(path: Path, sets: Sequence[FeatureSet], failures: Sequence[Failur
             order = np.argsort(one.image_id.astype(str), kind="stable")
             group = _make_set(file, one.name, one.provenance, one.X.shape)
             group[schema.FEATURES][...] = one.X[order]
-            for column, ids in zip(_IDS, (one.image_id, one.participant_id, one.session_id), strict=True):
-                _write_text(group, column, ids[order])
+            _write_ids(group, [ids[order] for ids in (one.image_id, one.participant_id, one.session_id)])
         _write_failures(file, failures)
 
 
@@ -246,16 +270,18 @@ def merge_files(sources: Sequence[Path], output: Path) -> None:
     Raises
     ------
     StoreError
-        Two sources hold one set under different keys.
+        Two sources hold one set under different keys, or one image as of different people.
     """
     with contextlib.ExitStack() as stack:
         files = [(path, stack.enter_context(_open(path))) for path in sources]
-        names = sorted({name for _, file in files for name in _set_names(file)})
+        holders: dict[str, list[tuple[Path, h5py.File]]] = {}
+        for path, file in files:
+            for name in _set_names(file):
+                holders.setdefault(name, []).append((path, file))
         done: dict[str, set[str]] = {}
         with _new_file(output) as merged:
-            for name in names:
-                holders = [(path, file) for path, file in files if name in _set_names(file)]
-                done[name] = _merge_set(merged, name, holders)
+            for name in sorted(holders):
+                done[name] = _merge_set(merged, name, holders[name])
             _write_failures(merged, _still_failing([path for path, _ in files], done))
 
 
@@ -270,7 +296,9 @@ def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File
     source = np.concatenate([np.full(len(of[0]), at) for at, of in enumerate(ids)])
     row = np.concatenate([np.arange(len(of[0])) for of in ids])
     columns = [np.concatenate([of[column] for of in ids]) for column in range(len(_IDS))]
-    _, first = np.unique(columns[0].astype(str), return_index=True)  # sorted, and the first source wins
+    # Sorted, and the first source wins.
+    _, first, of_image = np.unique(columns[0].astype(str), return_index=True, return_inverse=True)
+    _check_one_person(name, columns, first[of_image])
     datasets = [file[f"{schema.SETS}/{name}/{schema.FEATURES}"] for _, file in holders]
     path, file = holders[0]
     shape = (len(first), datasets[0].shape[1])
@@ -285,9 +313,19 @@ def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File
             low, high = int(rows[0]), int(rows[-1]) + 1
             block[here] = datasets[at][low:high][rows - low]
         group[schema.FEATURES][start : start + len(take)] = block
-    for column, ids_of in zip(_IDS, columns, strict=True):
-        _write_text(group, column, ids_of[first])
+    _write_ids(group, [column[first] for column in columns])
     return set(columns[0])
+
+
+def _check_one_person(name: str, columns: Sequence[NDArray[np.object_]], first: NDArray[np.intp]) -> None:
+    for column in columns[1:]:
+        differs = np.flatnonzero(column != column[first])
+        if len(differs):
+            at = differs[0]
+            raise StoreError(
+                f"an image must be of one participant and session; {columns[0][at]!r} is of {column[first[at]]!r} "
+                f"and of {column[at]!r} in {name!r}; give the images ids of their own, or write to two files"
+            )
 
 
 def _still_failing(paths: Sequence[Path], done: Mapping[str, set[str]]) -> list[Failure]:
@@ -307,10 +345,9 @@ def _still_failing(paths: Sequence[Path], done: Mapping[str, set[str]]) -> list[
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[h5py.File]:
     """A file under a name of its own; when all went well it is verified and renamed, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with h5py.File(beside, "w") as file:  # default libver: a killed writer then leaves a file that opens
+        with _create(beside) as file:
             file.attrs["format"] = schema.FORMAT
             file.attrs["format_version"] = schema.FORMAT_VERSION
             file.create_group(schema.SETS)
@@ -327,6 +364,31 @@ def _new_file(path: Path) -> Iterator[h5py.File]:
         ) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> h5py.File:
+    """An HDF5 file of the default libver: a killed writer then leaves one that opens."""
+    for _ in range(10):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # who merged the folder's last parts has just removed it
+            return h5py.File(path, "w")
+    return h5py.File(path, "w")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse, before any work, a place where a file cannot be written.
+
+    Raises
+    ------
+    StoreError
+        It is a folder, or its nearest existing folder is none or may not be written to.
+    """
+    parent = path.absolute().parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+        what = "is a folder" if path.is_dir() else f"cannot be made in {parent}"
+        raise StoreError(f"an output must be a file that can be written; {path} {what}; choose another name")
 
 
 def _fsync(path: Path) -> None:
@@ -361,6 +423,16 @@ def _make_set(file: h5py.File, name: str, provenance: Mapping[str, str], shape: 
     rows = max(1, min(shape[0], CHUNK_BYTES // (4 * shape[1])))
     group.create_dataset(schema.FEATURES, shape, np.float32, chunks=(rows, shape[1]), fletcher32=True)
     return group
+
+
+def _ids_sha256(columns: Sequence[NDArray[np.object_]]) -> str:
+    return digest([list(map(str, column)) for column in columns])
+
+
+def _write_ids(group: h5py.Group, columns: Sequence[NDArray[np.object_]]) -> None:
+    for name, values in zip(_IDS, columns, strict=True):
+        _write_text(group, name, values)
+    group.attrs[schema.IDS_SHA256] = _ids_sha256(columns)
 
 
 def _write_text(group: h5py.Group, name: str, values: Sequence[str] | NDArray[np.object_]) -> None:

@@ -151,6 +151,8 @@ def read_bundle(path: Path) -> Bundle:
         if contract["format"] != FORMAT:
             raise KeyError("format")
         version = int(contract["format_version"])
+        if version <= FORMAT_VERSION:
+            _need(contract)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise BundleError(
             f"a fitted head must be a whole file of `featx fit`; {path} is not ({type(error).__name__}); "
@@ -162,6 +164,16 @@ def read_bundle(path: Path) -> Bundle:
         )
     _check_arrays(contract, arrays, path)
     return Bundle(contract, arrays)
+
+
+def _need(contract: Mapping[str, Any]) -> None:
+    """KeyError where a contract says less than a prediction asks."""
+    needed = [(contract, key) for key in ("target", "kind", "classes", "head", "form", "parameters", "features")]
+    for one in contract["sets"]:
+        needed += [(one, key) for key in ("name", "key", "n_features")]
+        needed += [(one["provenance"], field) for field in schema.KEY_FIELDS]
+    for place, key in needed:
+        place[key]
 
 
 def _check_arrays(contract: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path) -> None:

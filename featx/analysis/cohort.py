@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from featx import schema
 from featx.analysis.features import Images, some
@@ -66,9 +68,10 @@ def read_phenotypes(path: Path) -> pd.DataFrame:
     Raises
     ------
     CohortError
-        No such file, no table, no participant_id, two columns of one name, or a person twice.
+        No such file, no table, a line with more or fewer fields than the header, no participant_id, two columns
+        of one name, or a person twice.
     """
-    header, separator = _header(path)
+    header, rows = _read_text(path)
     if schema.PARTICIPANT_ID not in header:
         raise CohortError(
             f"a phenotype table must have a column 'participant_id'; {path} has {some(header)}; "
@@ -80,49 +83,65 @@ def read_phenotypes(path: Path) -> pd.DataFrame:
             f"a phenotype table must name its columns once each; {path} has {twice[0]!r} "
             f"{header.count(twice[0])} times; rename or remove one"
         )
-    table = _read_text(path, separator)
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    table = table.mask(table.isin(MISSING))
     for name in IDS:
         if name in table:
-            table[name] = table[name].fillna("").astype(str).str.strip()
+            table[name] = table[name].fillna("").astype(str)
     check_people(table, str(path))
     return table
 
 
-def _header(path: Path) -> tuple[list[str], str]:
+def _read_text(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, all cells stripped; wholly empty lines are skipped."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
+            first = file.readline()
+            if not first.strip():
+                raise CohortError(
+                    f"a phenotype table must begin with a header line; {path} begins with none; add one"
+                )
+            return _fields(path, first, file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise CohortError(
             f"a phenotype table must be a readable text file; {path} is not ({reason}); give a CSV or TSV file"
         ) from error
-    if not line.strip():
-        raise CohortError(f"a phenotype table must begin with a header line; {path} begins with none; add one")
-    separator = "\t" if "\t" in line else ";" if line.count(";") > line.count(",") else ","
-    return [name.strip() for name in next(csv.reader([line], delimiter=separator))], separator
 
 
-def _read_text(path: Path, separator: str) -> pd.DataFrame:
+def _fields(path: Path, first: str, rest: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    separator = "\t" if "\t" in first else ";" if first.count(";") > first.count(",") else ","
+    lines = _without_nul(path, chain([first], rest))
+    plain = separator == "\t" and '"' not in first  # BIDS quotes nothing, R quotes its header too
+    quoting = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+    reader = csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=separator != "\t", strict=True)
+    found: list[list[str]] = []
     try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            na_values=list(MISSING),
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-            index_col=False,
-            on_bad_lines="error",
-        )
-    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+        for cells in reader:
+            row = [cell.strip() for cell in cells]
+            if not row or row == [""]:
+                continue
+            if found and len(row) != len(found[0]):
+                raise CohortError(
+                    f"every line of a phenotype table must have as many fields as its header, {len(found[0])}; "
+                    f"{path} has {len(row)} in line {reader.line_num}; repair that line"
+                )
+            found.append(row)
+    except csv.Error as error:
         raise CohortError(
-            f"every line of a phenotype table must have as many fields as its header; {path} does not "
-            f"({str(error).strip()}); repair that line"
+            f"a phenotype table must be made of whole fields; {path} is not in line {reader.line_num} ({error}); "
+            "repair that line"
         ) from error
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
-    return table
+    return found[0], found[1:]
+
+
+def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise CohortError(
+                f"a phenotype table must be text; {path} has a NUL byte in line {number}; save it as UTF-8"
+            )
+        yield line
 
 
 def bare(identifier: str, prefix: str = "sub-") -> str:
@@ -134,6 +153,11 @@ def bare(identifier: str, prefix: str = "sub-") -> str:
     ('01', '01', '2')
     """
     return identifier.removeprefix(prefix)
+
+
+def people_of(identifiers: Iterable[object]) -> NDArray[np.object_]:
+    """Participants in one spelling, to group and count by: 'sub-01' and '01' are one person."""
+    return np.array([bare(str(one)) for one in identifiers], dtype=object)
 
 
 def check_people(table: pd.DataFrame, source: str = "the phenotype table") -> None:

@@ -167,7 +167,7 @@ def combine(sets: Sequence[FeatureSet]) -> Features:
     rows = [np.array([of[image] for image in everywhere], dtype=np.intp) for of in index]
     first = Images(sets[0].image_id, sets[0].participant_id, sets[0].session_id).take(rows[0])
     for one, at in zip(sets, rows, strict=True):
-        _check_same_people(one, at, first)
+        check_same_people(one.name, Images(one.image_id, one.participant_id, one.session_id).take(at), first)
     X = np.concatenate([one.X[at] for one, at in zip(sets, rows, strict=True)], axis=1)
     facts = tuple(SetFacts(one.name, one.key, one.X.shape[1], dict(one.provenance)) for one in sets)
     return Features(X, first, facts, tuple(sorted(anywhere - set(everywhere))))
@@ -188,11 +188,21 @@ def _rows_by_image(one: FeatureSet) -> dict[str, int]:
     return rows
 
 
-def _check_same_people(one: FeatureSet, at: NDArray[np.intp], first: Images) -> None:
-    differs = np.flatnonzero(one.participant_id[at] != first.participant_id)
-    if len(differs):
-        row = differs[0]
-        raise StoreError(
-            f"an image must be of one participant; {first.image_id[row]!r} is of {first.participant_id[row]!r} in "
-            f"one feature set and of {one.participant_id[at][row]!r} in {one.name!r}; index and extract again"
-        )
+def check_same_people(name: str, images: Images, first: Images) -> None:
+    """Refuse feature set `name` where it gives an image another participant or session than the first set does.
+
+    Raises
+    ------
+    StoreError
+    """
+    for what, other, own in (
+        ("participant", images.participant_id, first.participant_id),
+        ("session", images.session_id, first.session_id),
+    ):
+        differs = np.flatnonzero(other != own)
+        if len(differs):
+            row = differs[0]
+            raise StoreError(
+                f"an image must be of one {what}; {str(first.image_id[row])!r} is of {str(own[row])!r} in one "
+                f"feature set and of {str(other[row])!r} in {name!r}; index and extract again"
+            )

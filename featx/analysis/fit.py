@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from featx import schema
 from featx.analysis.bundle import Bundle, make_bundle
-from featx.analysis.cohort import Exclusion, Matched, bare, exclusion, join
+from featx.analysis.cohort import Exclusion, Matched, bare, exclusion, join, people_of
 from featx.analysis.crossval import BASELINE, cross_validate, predict_baseline
-from featx.analysis.features import Features, Images, SetFacts, combine
-from featx.analysis.heads import applies
+from featx.analysis.features import Features, Images, SetFacts, check_same_people, combine
+from featx.analysis.heads import HEADS, applies
 from featx.analysis.request import Request, Result, TargetFacts, check_request, versions
 from featx.analysis.scaling import Floats
 from featx.analysis.scores import Score, score, score_baseline
@@ -81,8 +81,8 @@ def run(request: Request, on_progress: Progress | None = None) -> Result:
         "images_with_features": len(images.image_id) + len(partial),
         "images_with_all_features": len(images.image_id),
         "images_matched": len(matched.images.image_id),
-        "people_matched": len(set(matched.images.participant_id)),
-        "people_in_phenotypes": len(set(request.phenotypes[schema.PARTICIPANT_ID])),
+        "people_matched": len(set(people_of(matched.images.participant_id))),
+        "people_in_phenotypes": len(set(people_of(request.phenotypes[schema.PARTICIPANT_ID]))),
     }
     return Result(
         request=request,
@@ -115,19 +115,29 @@ def _shared_images(request: Request) -> tuple[Images, list[Exclusion]]:
             f"feature sets must share images to be compared; {', '.join(map(repr, names))} share none; "
             "fit them in separate runs, or extract all from the same images"
         )
+    of = {name: _images_of(request, name, [rows[name][image] for image in everywhere]) for name in names}
+    for name in names[1:]:
+        check_same_people(name, of[name], of[names[0]])
+    return of[names[0]], _in_some_only(request, rows, set(everywhere))
+
+
+def _images_of(request: Request, name: str, at: list[int]) -> Images:
+    one = request.sets[name]
+    return Images(one.image_id, one.participant_id, one.session_id).take(np.array(at, dtype=np.intp))
+
+
+def _in_some_only(request: Request, rows: Mapping[str, Mapping[str, int]], everywhere: set[str]) -> list[Exclusion]:
     partial = []
-    for image in sorted(set().union(*rows.values()) - set(everywhere)):
-        holder = next(name for name in names if image in rows[name])
-        lacking = next(name for name in names if image not in rows[name])
+    for image in sorted(set().union(*rows.values()) - everywhere):
+        holder = next(name for name in rows if image in rows[name])
+        lacking = next(name for name in rows if image not in rows[name])
         person = str(request.sets[holder].participant_id[rows[holder][image]])
         sentence = (
             f"an image must be in every feature set that is compared; {image!r} is in {holder!r} and not in "
             f"{lacking!r}; look in the failures table, or fit the sets in separate runs"
         )
         partial.append(exclusion("missing-features", sentence, image_id=image, participant_id=person))
-    first = request.sets[names[0]]
-    at = np.array([rows[names[0]][image] for image in everywhere], dtype=np.intp)
-    return Images(first.image_id, first.participant_id, first.session_id).take(at), partial
+    return partial
 
 
 def _make_jobs(request: Request, matched: Matched, exclusions: list[Exclusion]) -> list[_Job]:
@@ -139,7 +149,18 @@ def _make_jobs(request: Request, matched: Matched, exclusions: list[Exclusion]) 
             exclusions.append(exclusion(error.code, error.sentence, target=name))
             continue
         exclusions.extend(_missing_values(matched, jobs[-1].target))
+        if not jobs[-1].heads:
+            exclusions.append(_no_head(request, jobs[-1].target))
     return jobs
+
+
+def _no_head(request: Request, target: Target) -> Exclusion:
+    sentence = (
+        f"a target must have a head that suits its kind; {target.name!r} is {target.kind}, and was given "
+        f"{', '.join(map(repr, dict.fromkeys(request.heads)))}; "
+        f"add one of {', '.join(head for head in HEADS if applies(head, target.kind))}"
+    )
+    return exclusion("wrong-kind", sentence, target=target.name)
 
 
 def _make_job(request: Request, matched: Matched, name: str) -> _Job:
@@ -147,7 +168,7 @@ def _make_job(request: Request, matched: Matched, name: str) -> _Job:
     images = matched.images.take(target.rows)
     design = make_design(
         target.y,
-        images.participant_id,
+        people_of(images.participant_id),
         kind=target.kind,
         name=name,
         n_splits=request.n_splits,
@@ -236,7 +257,7 @@ def _score(request: Request, job: _Job, predicted: Floats, by: Callable[..., lis
         job.target.kind,
         job.target.y,
         predicted,
-        job.images.participant_id,
+        people_of(job.images.participant_id),
         n_bootstrap=request.n_bootstrap,
         random_state=request.random_state,
     )
@@ -303,7 +324,7 @@ def _splits(job: _Job) -> pd.DataFrame:
 def _facts(job: _Job) -> TargetFacts:
     target = job.target
     counts = tuple(int((target.y == at).sum()) for at in range(len(target.classes)))
-    n_people = len(set(job.images.participant_id))
+    n_people = len(set(people_of(job.images.participant_id)))
     return TargetFacts(target.name, target.kind, target.classes, counts, len(target.y), n_people)
 
 

@@ -24,6 +24,8 @@ from featx.errors import AnalysisError, known
 if TYPE_CHECKING:
     from featx.store import FeatureSet
 
+MOST_SEED = 2**32
+
 
 @dataclass(frozen=True)
 class Request:
@@ -127,7 +129,8 @@ def check_request(request: Request) -> None:
     Raises
     ------
     AnalysisError
-        No target, head or features; an unknown head, kind or set; too few folds or draws; n_jobs of 0.
+        No target, head or features; an unknown head, kind or set; too few folds or draws; a seed that
+        is too large; n_jobs of 0.
     """
     for name in request.heads:
         get_head(name)
@@ -141,15 +144,25 @@ def check_request(request: Request) -> None:
             raise AnalysisError(
                 f"a kind must be given for a target of the analysis; {target!r} is none; {known(request.targets)}"
             )
+    _check_numbers(request)
+    missing = [one for sets in request.combinations.values() for one in sets if one not in request.sets]
+    if missing:
+        raise AnalysisError(f"features must be given to be used; {missing[0]!r} is not; {known(request.sets)}")
+
+
+def _check_numbers(request: Request) -> None:
     least = {"n_splits": 2, "n_inner": 2, "n_bootstrap": 0, "random_state": 0}
     for name, lowest in least.items():
         if getattr(request, name) < lowest:
             raise AnalysisError(
                 f"{name} must be at least {lowest}; it is {getattr(request, name)}; choose a larger number"
             )
-    missing = [one for sets in request.combinations.values() for one in sets if one not in request.sets]
-    if missing:
-        raise AnalysisError(f"features must be given to be used; {missing[0]!r} is not; {known(request.sets)}")
+    if request.random_state >= MOST_SEED:
+        raise AnalysisError(
+            f"random_state must be below 2**32, for numpy; it is {request.random_state}; choose a smaller one"
+        )
+    if request.n_jobs == 0:
+        raise AnalysisError("n_jobs must be a number of processes, or -1 for all cores; it is 0; choose 1 or more")
 
 
 def versions() -> dict[str, str]:

@@ -34,6 +34,12 @@ from featx.errors import AnalysisError
 FORMAT = "featx-run"
 FORMAT_VERSION = 1
 LONGEST_NAME = 100
+_PARTS = {
+    "targets": {"name", "kind", "predictions"},
+    "features": {"name", "sets"},
+    "heads": {"file", "target", "head", "features"},
+    "skipped": {"target", "head", "sentence"},
+}
 _OURS = {
     schema.RUN_JSON,
     schema.SPLITS_CSV,
@@ -111,12 +117,13 @@ def file_stems(names: Iterable[str]) -> dict[str, str]:
 
 
 def check_output(path: Path) -> None:
-    """Refuse a place where a run must not be written: a file, or a folder with something else in it.
+    """Refuse a place where a run must or can not be written: a file, or a folder with something else in it.
 
     Raises
     ------
     AnalysisError
     """
+    _check_parent(path)
     if not path.exists():
         return
     if not path.is_dir():
@@ -134,6 +141,19 @@ def check_output(path: Path) -> None:
         raise AnalysisError(
             f"an older run must hold only what featx wrote to be overwritten; {path} also holds {foreign[0]!r}; "
             "move that away, or choose another name"
+        )
+
+
+def _check_parent(path: Path) -> None:
+    """The run is written beside its place: the folder above, or the nearest one that is there, must allow it."""
+    above = next(one for one in path.resolve().parents if os.path.lexists(one))
+    if not above.is_dir():
+        raise AnalysisError(
+            f"a run must be written inside a folder; {above} is none, for {path}; choose another name"
+        )
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise AnalysisError(
+            f"a run must be written where you may write; {above} does not allow it, for {path}; choose another name"
         )
 
 
@@ -285,12 +305,8 @@ def read_run(path: Path) -> Run:
             "give the folder that was named with -o"
         )
     facts = json.loads((path / schema.RUN_JSON).read_text(encoding="utf-8"))
-    if int(facts["format_version"]) > FORMAT_VERSION:
-        raise AnalysisError(
-            f"a run must be of format version {FORMAT_VERSION} or older; {path} has {facts['format_version']}; "
-            "update featx"
-        )
-    return Run(
+    _check_facts(facts, path / schema.RUN_JSON)
+    run = Run(
         path,
         facts,
         splits=_read_table(path / schema.SPLITS_CSV, schema.SPLITS),
@@ -301,19 +317,74 @@ def read_run(path: Path) -> Run:
             one["name"]: _read_table(path / one["predictions"], schema.PREDICTIONS) for one in facts["targets"]
         },
     )
+    for target in run.predictions:
+        _check_whole(run, target)
+    return run
+
+
+def _check_facts(facts: Mapping[str, Any], path: Path) -> None:
+    version = facts.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise AnalysisError(
+            f"a run must be of format version {FORMAT_VERSION} or older; {path} has {version}; update featx"
+        )
+    lacking = [] if isinstance(version, int) else ["format_version"]
+    lacking += [] if "targets" in facts else ["targets"]
+    for part, keys in _PARTS.items():
+        rows = facts.get(part, [])
+        sound = isinstance(rows, list) and all(isinstance(one, dict) and keys <= set(one) for one in rows)
+        lacking += [] if sound else [part]
+    if lacking:
+        raise AnalysisError(
+            f"a run must say what it is of; {path} lacks {lacking[0]!r}, or it is not as it was written; fit again"
+        )
+
+
+def _check_whole(run: Run, target: str) -> None:
+    """Every answer that is scored has all its images and metrics, and no other is there."""
+    label = ["features", "head"]
+    n_images = int((run.splits["target"] == target).sum())
+    images = run.predictions[target].groupby(label, sort=False).size()
+    metrics = run.scores[run.scores["target"] == target].groupby(label, sort=False).size()
+    if not n_images or not len(metrics) or set(images.index) != set(metrics.index):
+        got = (
+            f"{len(images)} answers with predictions, {len(metrics)} with scores and {n_images} images in the splits"
+        )
+    elif (images != n_images).any():
+        got = f"{int(images[images != n_images].iloc[0])} predictions of an answer for {n_images} images"
+    elif metrics.nunique() > 1:
+        got = f"{int(metrics.min())} scores of one answer and {int(metrics.max())} of another"
+    else:
+        return
+    raise AnalysisError(f"a run must be whole; {run.path} has, for target {target!r}, {got}; fit again")
 
 
 def _read_table(path: Path, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
     """A table with at least these columns; further ones are numbers."""
-    text = {one.name: str for one in columns if one.dtype == "text"}
-    floats = [one.name for one in columns if one.dtype == "float"]
+    dtypes = {one.name: one.dtype for one in columns}
+    text = {name: str for name, dtype in dtypes.items() if dtype == "text"}
+    floats = [name for name, dtype in dtypes.items() if dtype == "float"]
     try:
+        if not path.read_bytes().endswith(b"\n"):
+            raise EOFError
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={name: [""] for name in floats})
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise AnalysisError(
             f"a run must be whole; {path} cannot be read ({type(error).__name__}); fit again"
         ) from error
     lacking = [name for name in schema.names(columns) if name not in table]
     if lacking:
         raise AnalysisError(f"a table of a run must have its columns; {path} lacks {lacking[0]!r}; fit again")
+    bad = [str(name) for name in table if len(table) and not _is_sound(table[name], dtypes.get(str(name), "float"))]
+    if bad:
+        raise AnalysisError(
+            f"a run must be whole; {path} has an empty or strange cell in column {bad[0]!r}; "
+            "it was cut short or changed: fit again"
+        )
     return table
+
+
+def _is_sound(column: pd.Series, dtype: str) -> bool:
+    if dtype == "text":
+        return bool(column.notna().all())
+    return pd.api.types.is_integer_dtype(column) if dtype == "int" else pd.api.types.is_numeric_dtype(column)

@@ -134,15 +134,20 @@ def make_folds(
     if kind == CONTINUOUS:
         strata = _quantiles(_medians(y.astype(np.float64), person), n_splits)
     else:
-        counts = np.zeros((len(people), int(y.max()) + 1), dtype=np.int64)
-        np.add.at(counts, (person, y.astype(np.int64)), 1)
-        strata = counts.argmax(axis=1)
+        strata = _commonest(y, person, len(people))
     fold = np.empty(len(people), dtype=np.int64)
     dealer = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
     for number, (_, test) in enumerate(dealer.split(np.zeros(len(people)), strata)):
         fold[test] = number
     of_rows: NDArray[np.int64] = fold[person]
     return of_rows
+
+
+def _commonest(y: NDArray[np.float64] | NDArray[np.int64], person: Rows, n_people: int) -> NDArray[np.int64]:
+    """The commonest class of every person."""
+    counts = np.zeros((n_people, int(y.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (person, y.astype(np.int64)), 1)
+    return np.asarray(counts.argmax(axis=1), dtype=np.int64)
 
 
 def _medians(y: NDArray[np.float64], person: Rows) -> NDArray[np.float64]:
@@ -158,10 +163,12 @@ def _quantiles(values: NDArray[np.float64], n_splits: int) -> NDArray[np.int64]:
 
 
 def _smallest(y: NDArray[np.float64] | NDArray[np.int64], groups: Labels, kind: str) -> int:
-    """People in the smallest class; all people for numbers."""
+    """People in the smallest class, each counted once, to their commonest; all people for numbers."""
+    people, person = np.unique(groups, return_inverse=True)
     if kind == CONTINUOUS:
-        return len(np.unique(groups))
-    return min(len(np.unique(groups[y == level])) for level in np.unique(y))
+        return len(people)
+    strata = _commonest(y, person, len(people))
+    return min(int((strata == level).sum()) for level in np.unique(y))
 
 
 def _check_enough(

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import functools
 import itertools
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from featx import __version__, store
-from featx.errors import DeviceError, StoreError
+from featx.errors import DeviceError
 from featx.extraction.loader import attempt, load_ahead
+from featx.extraction.parts import PART_SECONDS, Result, Rows, collect, read_done, write_parts
 from featx.extraction.plan import PlannedSet, Request, label, plan_sets, still_to_do
 from featx.images.check import check_values
 from featx.images.index import Image
@@ -36,13 +34,9 @@ from featx.images.volume import Volume, read_volume
 from featx.networks import View
 from featx.networks.recipe import Array, describe, prepare
 from featx.networks.weights import Progress, architecture, load_network
-from featx.store import Failure, FeatureSet
+from featx.store import Failure
 
-PART_SECONDS = 30.0
-PART_ROWS = 256
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-Rows = dict[str, NDArray[np.float32]]  # set name -> (n_features,)
 
 
 @dataclass(frozen=True)
@@ -54,15 +48,6 @@ class Job:
     request: Request
     sets: tuple[PlannedSet, ...]
     run: Callable[[torch.Tensor], Rows]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came out for one image: a row per set, and why some sets have none."""
-
-    image: Image
-    rows: Rows
-    failures: list[Failure]
 
 
 @dataclass(frozen=True)
@@ -210,13 +195,15 @@ def extract(
     StoreError
         The output is damaged, holds one of the sets made another way, or cannot be written.
     """
-    todo = images_to_do(images, jobs, output)
+    missing = missing_jobs(images, jobs, output)
+    todo = [image for image in images if missing[image.image_id]]
+    planned = {one.name: one for job in jobs for one in job.sets}
     batch = batch_size or (8 if device.startswith("cuda") else 1)
     failures: list[Failure] = []
     failed: set[str] = set()
     start = time.perf_counter()
-    with _float32(device), _parts(output, jobs, part_seconds) as add:
-        for finished, result in enumerate(_results(todo, jobs, device, batch, workers), start=1):
+    with _float32(device), write_parts(output, planned, part_seconds) as add:
+        for finished, result in enumerate(_results(todo, missing, device, batch, workers), start=1):
             add(result)
             failures += result.failures
             failed |= {failure["image_id"] for failure in result.failures}
@@ -235,14 +222,14 @@ def extract(
     )
 
 
-def images_to_do(images: Sequence[Image], jobs: Sequence[Job], output: Path) -> list[Image]:
-    """Images that lack a row of some job, in the output and its parts."""
-    done: dict[str, tuple[str, set[str]]] = {}
-    for path in _sources(output):
-        for name, (key, ids) in store.read_ids(path).items():
-            done[name] = (key, done[name][1] | ids) if name in done else (key, ids)
-    missing = {image.image_id for job in jobs for image in still_to_do(images, job.sets, done)}
-    return [image for image in images if image.image_id in missing]
+def missing_jobs(images: Sequence[Image], jobs: Sequence[Job], output: Path) -> dict[str, list[Job]]:
+    """The jobs that each image still needs, by image id, as the output and its parts tell."""
+    done = read_done(output)
+    missing: dict[str, list[Job]] = {image.image_id: [] for image in images}
+    for job in jobs:
+        for image in still_to_do(images, job.sets, done):
+            missing[image.image_id].append(job)
+    return missing
 
 
 @contextlib.contextmanager
@@ -254,27 +241,32 @@ def _float32(device: str) -> Iterator[None]:
         yield
 
 
-def _results(todo: Sequence[Image], jobs: Sequence[Job], device: str, batch: int, workers: int) -> Iterator[Result]:
-    loaded = load_ahead(todo, lambda image: _load(image, jobs), workers)
+def _results(
+    todo: Sequence[Image], missing: Mapping[str, Sequence[Job]], device: str, batch: int, workers: int
+) -> Iterator[Result]:
+    loaded = load_ahead(todo, lambda image: _load(image, missing[image.image_id]), workers)
+    jobs = {job.label: job for needed in missing.values() for job in needed}
     while group := list(itertools.islice(loaded, batch)):
-        yield from _run_group(group, jobs, device)
+        yield from _run_group(group, list(jobs.values()), device)
 
 
 def _load(image: Image, jobs: Sequence[Job]) -> tuple[dict[str, Array], list[Failure]]:
-    """Arrays of an image by recipe, and the failures of the jobs that cannot have it. One read for all."""
+    """Arrays of an image by job, and the failures of the jobs that cannot have it. One read for all."""
     volume, failure = attempt(lambda: read_volume(image.path), image.image_id, "", "read")
     if volume is not None:
         _, failure = attempt(functools.partial(check_values, volume, str(image.path)), image.image_id, "", "check")
     if volume is None or failure:
-        return {}, [failure] if failure else []
+        return {}, [{**failure, "network": job.label} for job in jobs] if failure else []
+    by_recipe: dict[str, Array] = {}
     arrays: dict[str, Array] = {}
     failures: list[Failure] = []
     for job in jobs:
-        if job.recipe_key in arrays:
+        if job.recipe_key in by_recipe:
+            arrays[job.label] = by_recipe[job.recipe_key]
             continue
         array, failure = attempt(functools.partial(_prepare, volume, job, image), image.image_id, job.label, "recipe")
         if array is not None:
-            arrays[job.recipe_key] = array
+            arrays[job.label] = by_recipe[job.recipe_key] = array
         elif failure:
             failures.append(failure)
     return arrays, failures
@@ -292,9 +284,7 @@ def _run_group(
     rows: dict[str, Rows] = {image.image_id: {} for image, _ in group}
     failures = {image.image_id: list(bad) for image, (_, bad) in group}
     for job in jobs:
-        having = [
-            (image.image_id, arrays[job.recipe_key]) for image, (arrays, _) in group if job.recipe_key in arrays
-        ]
+        having = [(image.image_id, arrays[job.label]) for image, (arrays, _) in group if job.label in arrays]
         for image_id, found, failure in _forward(job, having, device):
             if found is not None:
                 rows[image_id] |= found
@@ -348,105 +338,3 @@ def _finite(image_id: str, rows: Rows, job: Job) -> tuple[str, Rows | None, Fail
             "sentence": sentence,
         },
     )
-
-
-# --- parts ----------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _parts(output: Path, jobs: Sequence[Job], part_seconds: float) -> Iterator[Callable[[Result], None]]:
-    """A function that takes results and writes them to part files now and then; the rest is written at the end.
-
-    Rows are copied into blocks that are made once: kept where the network's activations come and go, they would
-    leave holes in the heap and cost twenty megabytes an image until they are written.
-    """
-    planned = {one.name: one for job in jobs for one in job.sets}
-    blocks: dict[str, NDArray[np.float32]] = {}
-    images: dict[str, list[Image]] = {name: [] for name in planned}
-    failures: list[Failure] = []
-    since = time.monotonic()
-
-    def flush() -> None:
-        nonlocal since
-        sets = [_part_set(planned[name], here, blocks[name]) for name, here in images.items() if here]
-        if sets or failures:
-            name = f"part-{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"
-            store.write_sets(_parts_folder(output) / name, sets, failures)
-        for here in images.values():
-            here.clear()
-        failures.clear()
-        since = time.monotonic()
-
-    def add(result: Result) -> None:
-        failures.extend(result.failures)
-        for name, row in result.rows.items():
-            if name not in blocks:
-                blocks[name] = np.empty((PART_ROWS, len(row)), np.float32)
-            blocks[name][len(images[name])] = row
-            images[name].append(result.image)
-        full = any(len(here) == PART_ROWS for here in images.values())
-        if full or time.monotonic() - since > part_seconds:
-            flush()
-
-    try:
-        yield add
-    except StoreError:  # the disk is full, say: writing once more would only hide why
-        raise
-    except BaseException:  # Ctrl-C too must not cost what is finished
-        flush()
-        raise
-    else:
-        flush()
-
-
-def _part_set(one: PlannedSet, images: Sequence[Image], block: NDArray[np.float32]) -> FeatureSet:
-    return FeatureSet(
-        one.name,
-        block[: len(images)],
-        np.array([image.image_id for image in images], dtype=object),
-        np.array([image.participant_id for image in images], dtype=object),
-        np.array([image.session_id for image in images], dtype=object),
-        one.provenance,
-    )
-
-
-def _parts_folder(output: Path) -> Path:
-    return output.with_name(f"{output.name}.parts")
-
-
-def _sources(output: Path) -> list[Path]:
-    """The output, if it is there, and its parts from old to new."""
-    return ([output] if output.is_file() else []) + sorted(_parts_folder(output).glob("part-*.h5"))
-
-
-def collect(output: Path) -> None:
-    """Merge all parts into the output, in one step; done again after a kill, it gives the same file.
-
-    Writers of parts need no lock. Two merges at a time would, so this one takes a lock that dies with its process.
-    """
-    folder = _parts_folder(output)
-    if not folder.is_dir():
-        return
-    with _lock(folder / "merge.lock"):
-        parts = sorted(folder.glob("part-*.h5"))
-        if parts:
-            store.merge_files(_sources(output), output)
-        for part in parts:
-            part.unlink()
-    with contextlib.suppress(OSError):  # another writer's parts have come meanwhile
-        folder.rmdir()
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock file; it is removed by its holder, and whoever waited for a removed one tries anew."""
-    while True:
-        with path.open("a") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                continue
-            try:
-                yield
-            finally:
-                path.unlink()
-            return

@@ -245,27 +245,35 @@ def label(network: str, tag: str) -> str:
 
 
 def still_to_do(
-    images: Sequence[Image], planned: Sequence[PlannedSet], done: Mapping[str, tuple[str, set[str]]]
+    images: Sequence[Image],
+    planned: Sequence[PlannedSet],
+    done: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]],
 ) -> list[Image]:
     """Images that lack a row in a planned set.
 
     Parameters
     ----------
-    done : mapping of str to (str, set of str)
-        Key and image ids of each set that is on disk already, as `featx.store.read_ids` gives them.
+    done : mapping of str to (str, mapping of str to (str, str))
+        Key, and person of each image, of each set that is on disk already, as `featx.store.read_ids` gives them.
 
     Raises
     ------
     StoreError
-        A set of that name is on disk, but was made another way.
+        A set of that name is on disk, but was made another way, or an image's id stands for another person there.
     """
     ids: set[str] | None = None
     for one in planned:
-        key, here = done.get(one.name, ("", set()))
+        key, here = done.get(one.name, ("", {}))
         if here and key != store.feature_key(one.provenance):
             raise StoreError(
                 f"a feature set must be made one way; {one.name!r} is in the output already with another recipe, "
                 "precision or weights; write to another file, or delete that one"
             )
-        ids = here if ids is None else ids & here
+        for image in images:
+            if here.get(image.image_id, person := (image.participant_id, image.session_id)) != person:
+                raise StoreError(
+                    f"an image's id must stand for one participant and session; {image.image_id!r} is {person} "
+                    f"now and {here[image.image_id]} in the output; write to another file, or index with --id-pattern"
+                )
+        ids = set(here) if ids is None else ids & set(here)
     return [image for image in images if image.image_id not in (ids or set())]

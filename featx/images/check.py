@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from featx.errors import ImageError
@@ -50,7 +52,7 @@ def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
     Raises
     ------
     ImageError
-        wrong-grid or oblique.
+        wrong-grid, oblique or wrong-place.
     """
     sizes = voxel_sizes_mm(volume.affine)
     shape = volume.data.shape
@@ -70,6 +72,22 @@ def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
             f"{np.degrees(np.arccos(directions.diagonal().min().clip(0, 1))):.1f} degrees; register it to that "
             "template, or, if it lies in that space already, ask for --resample",
         )
+    _check_place(volume, grid, network, where)
+
+
+def _check_place(volume: Volume, grid: Grid, network: str, where: str) -> None:
+    origin = volume.affine[:3, 3]
+    if np.abs(origin - grid.origin_mm).max() > grid.voxel_mm:
+        raise ImageError(
+            "wrong-place",
+            f"{network} wants a brain in {grid.name} space, where voxel (0, 0, 0) lies at "
+            f"{_place(grid.origin_mm)} mm; in {where} it lies at {_place(origin)} mm; register it to it, or "
+            "mend the header if the image was",
+        )
+
+
+def _place(millimetres: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{mm:g}" for mm in millimetres) + ")"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

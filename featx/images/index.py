@@ -16,15 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from featx import schema
 from featx.errors import IndexingError, first_line, known
 from featx.images.volume import SUFFIXES
 
 # BIDS entities that tell images of one session apart; the filters of `index_images` take these, and "suffix".
 ENTITIES = ("ses", "run", "acq", "rec", "ce", "echo", "part", "space", "res", "desc", "label", "from", "to")
-_ENTITY = re.compile(r"(?:^|_)([a-z]+)-([A-Za-z0-9.+]+)")
+_ENTITY = re.compile(r"(?:^|_)([a-z]+)-([^_]+)")
 _ID_FIELDS = (schema.PARTICIPANT_ID, schema.SESSION_ID, "run")
 
 
@@ -65,6 +63,10 @@ def index_images(
         Nothing was found, two files share an id, or a table lacks a column.
     """
     if source.endswith((".csv", ".tsv")):
+        if filters or id_pattern:
+            raise IndexingError(
+                f"filters and --id-pattern are for files; {source} is a table; choose its rows before"
+            )
         images = _from_table(Path(source))
     else:
         paths = _find(source)
@@ -100,7 +102,7 @@ def write_index(images: Sequence[Image], path: Path) -> None:
     """Write images.csv. Paths are written absolute, so that the table can be moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("w", newline="", encoding="utf-8") as file:
+    with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(schema.names(schema.IMAGES))
         for image in images:
@@ -111,24 +113,40 @@ def write_index(images: Sequence[Image], path: Path) -> None:
 
 def _from_table(path: Path) -> list[Image]:
     try:
-        table = pd.read_csv(
-            path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        lines = [
+            row for row in csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ",") if row
+        ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise IndexingError(
-            f"a table of images must be readable text; {path} is not ({first_line(error)}); mend the table"
+            f"a table of images must be readable UTF-8 text; {path} is not ({first_line(error)}); mend the table"
         ) from error
-    for column in ("path", schema.PARTICIPANT_ID):
-        if column not in table.columns and not (column != "path" and schema.IMAGE_ID in table.columns):
-            raise IndexingError(
-                f"a table of images must have the columns participant_id and path; {path} has "
-                f"{', '.join(map(repr, table.columns))}; rename or add {column!r}"
-            )
-    if table.empty:
+    header = lines[0] if lines else []
+    _check_header(header, path)
+    if len(lines) < 2:
         raise IndexingError(f"a table of images must have rows; {path} has only its header; add one per image")
-    columns = {name: table[name] for name in schema.names(schema.IMAGES) if name in table.columns}
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return [_from_row(row, path, at) for at, row in enumerate(rows)]
+    for at, fields in enumerate(lines):
+        if len(fields) != len(header):
+            raise IndexingError(
+                f"every row must have as many fields as the header, {len(header)}; row {at + 1} of {path} has "
+                f"{len(fields)}; mend that row"
+            )
+    return [_from_row(dict(zip(header, fields, strict=True)), path, at) for at, fields in enumerate(lines[1:])]
+
+
+def _check_header(header: Sequence[str], path: Path) -> None:
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise IndexingError(
+            f"a table's columns must have names of their own; {path} has {twice[0]!r} twice; rename one"
+        )
+    if "path" in header and {schema.PARTICIPANT_ID, schema.IMAGE_ID} & set(header):
+        return
+    wanted = "path" if "path" not in header else schema.PARTICIPANT_ID
+    raise IndexingError(
+        f"a table of images must have the columns participant_id and path; {path} has "
+        f"{', '.join(map(repr, header)) or 'none'}; rename or add {wanted!r}"
+    )
 
 
 def _from_row(row: Mapping[str, str], table: Path, at: int) -> Image:
@@ -171,7 +189,7 @@ def entities(path: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for part in path.parts[:-1]:
-        folder = re.fullmatch(r"(sub|ses)-([A-Za-z0-9.+]+)", part)
+        folder = re.fullmatch(r"(sub|ses)-([^_]+)", part)
         if folder:
             found[folder[1]] = folder[2]
     stem = _stem(path)
@@ -214,6 +232,11 @@ def _name(paths: Sequence[Path], source: str, id_pattern: str | None) -> list[Im
 
 def _by_entities(path: Path, found: Mapping[str, str]) -> Image:
     participant = f"sub-{found['sub']}"
+    if any(re.fullmatch(r"sub-[^_]+", part) and part != participant for part in path.parts[:-1]):
+        raise IndexingError(
+            f"a file must lie in its own participant's folder; {path} is named {participant} and lies in another's; "
+            "rename one of them"
+        )
     session = f"ses-{found['ses']}" if "ses" in found else ""
     run = f"run-{found['run']}" if "run" in found else ""
     return Image(_join(participant, session, run), participant, session, run, path)

@@ -98,7 +98,7 @@ def load_network(sheet: Network, spec: str, cache: Path, on_progress: Progress |
 
 def _seed(spec: str) -> int:
     text = spec.removeprefix("random:")
-    if not re.fullmatch(r"\d+", text):
+    if not re.fullmatch(r"\d{1,18}", text):
         raise WeightsError(f"random weights must be asked for as random:SEED with a whole number; got {spec!r}")
     return int(text)
 

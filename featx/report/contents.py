@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from featx import schema
+from featx.analysis.cohort import people_of
 from featx.analysis.scores import METRICS
 from featx.analysis.targets import CONTINUOUS
 from featx.report.wording import (
@@ -328,7 +329,7 @@ def numeric_summary(images: pd.DataFrame) -> dict[str, str]:
 
 def size_summary(images: pd.DataFrame) -> dict[str, str]:
     """Images and people of a target of classes."""
-    return {"images": f"{len(images):,}", "people": f"{images[schema.PARTICIPANT_ID].nunique():,}"}
+    return {"images": f"{len(images):,}", "people": f"{len(set(people_of(images[schema.PARTICIPANT_ID]))):,}"}
 
 
 def class_summary(images: pd.DataFrame, levels: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -365,7 +366,8 @@ def confusion(predictions: pd.DataFrame, levels: Sequence[str]) -> list[tuple[st
 
 def people_in_two_folds(splits: pd.DataFrame) -> int:
     """How many times a participant is test in more than one fold of a target: 0 in a sound run."""
-    folds = splits.groupby(["target", schema.PARTICIPANT_ID])["fold"].nunique()
+    person = pd.Series(people_of(splits[schema.PARTICIPANT_ID]), index=splits.index)
+    folds = splits.groupby([splits["target"], person])["fold"].nunique()
     return int((folds > 1).sum())
 
 

@@ -20,6 +20,7 @@ from featx import schema
 from featx.analysis.curves import calibration_points, roc_points
 from featx.analysis.rundir import Run, read_run
 from featx.analysis.targets import BINARY
+from featx.errors import AnalysisError
 from featx.report import contents, figures
 from featx.report.contents import Answer, Group, Listing, ScoreRow, ScoreTable
 from featx.report.wording import count, number, short_metric
@@ -78,18 +79,28 @@ def write_report(run_dir: Path, output: Path | None = None) -> Path:
     Raises
     ------
     AnalysisError
-        The folder is no run, or a part of it is missing or damaged.
+        The folder is no run, a part of it is missing or damaged, or the page cannot be written there.
     """
     page = render(read_run(run_dir))
     output = run_dir / schema.REPORT_HTML if output is None else output
+    try:
+        _write_page(page, output)
+    except OSError as error:
+        raise AnalysisError(
+            f"a report must be written to a file in a folder; {output} cannot be ({error.strerror}); "
+            "choose another name with -o"
+        ) from error
+    return output
+
+
+def _write_page(page: str, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}.{uuid.uuid4().hex[:12]}.tmp")
+    beside = output.resolve().with_name(f".{uuid.uuid4().hex[:12]}.tmp")
     try:
         beside.write_text(page, encoding="utf-8", newline="\n")
         beside.replace(output)
     finally:
         beside.unlink(missing_ok=True)
-    return output
 
 
 def render(run: Run) -> str:

@@ -153,3 +153,12 @@ def test_later_formats_and_other_coefficients_are_refused(tmp_path: Path) -> Non
     short = {**made.arrays, "coef": made.arrays["coef"][1:]}
     with pytest.raises(BundleError, match="a linear head of 64 features must hold coef and intercept"):
         write_bundle(Bundle(made.contract, short), path)
+
+
+@pytest.mark.parametrize("key", ["sets", "form", "kind", "classes"])
+def test_a_contract_that_says_too_little_is_refused(tmp_path: Path, key: str) -> None:
+    made = bundle()
+    less = {name: one for name, one in made.contract.items() if name != key}
+    np.savez(tmp_path / "one.npz", contract=np.array(json.dumps(less)), **made.arrays)
+    with pytest.raises(BundleError, match=r"must be a whole file of `featx fit`; .* is not .KeyError"):
+        read_bundle(tmp_path / "one.npz")

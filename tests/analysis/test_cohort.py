@@ -43,7 +43,11 @@ def test_tables_are_read_as_text(tmp_path: Path, separator: str) -> None:
         ("participant_id,session_id\n1,ses-2\n1,2\n", "has '1', session '2', in lines 2 and 3"),
         ("participant_id,age\n,3\n", "has none in line 2"),
         ("participant_id,age,age\n1,2,3\n", "has 'age' 2 times"),
-        ("participant_id,age\n1,2,3\n", "as many fields as its header"),
+        ("participant_id,age\n0,1\n\n1,2,3\n", "as many fields as its header, 2; .* has 3 in line 4; repair"),
+        ("participant_id,age,sex\n0,1,F\n1,2\n", "as many fields as its header, 3; .* has 2 in line 3; repair"),
+        ("participant_id\tage\n0\t1\n1\n", "as many fields as its header, 2; .* has 1 in line 3; repair"),
+        ('participant_id,age\n0,"1\n', "whole fields; .* is not in line 2"),
+        ("participant_id,age\n0,1\0\n", "has a NUL byte in line 2"),
         ("\n", "begins with none"),
     ],
 )
@@ -52,6 +56,22 @@ def test_bad_tables_are_refused(tmp_path: Path, text: str, match: str) -> None:
     path.write_text(text)
     with pytest.raises(CohortError, match=match):
         read_phenotypes(path)
+
+
+def test_cells_are_stripped_before_they_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "people.tsv"
+    path.write_text('participant_id\tage\tnote\n sub-1 \tn/a \t"5 feet\n\nsub-2\t 7 \t 007\n')
+    people = read_phenotypes(path)
+    assert people["participant_id"].tolist() == ["sub-1", "sub-2"]
+    assert people["age"].isna().tolist() == [True, False]
+    assert people["age"][1] == "7"
+    assert people["note"].tolist() == ['"5 feet', "007"]
+
+
+def test_a_table_that_r_wrote(tmp_path: Path) -> None:
+    (tmp_path / "people.tsv").write_text('"participant_id"\t"site"\n"sub-1"\t"a\tb"\n')
+    people = read_phenotypes(tmp_path / "people.tsv")
+    assert people.to_dict("list") == {"participant_id": ["sub-1"], "site": ["a\tb"]}
 
 
 def test_unreadable_tables_are_refused(tmp_path: Path) -> None:

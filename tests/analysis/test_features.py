@@ -61,3 +61,6 @@ def test_bad_sets_are_refused() -> None:
     other = replace(one, name="two", participant_id=np.array(["a", "x"], dtype=object))
     with pytest.raises(StoreError, match="'b' is of 'b' in one feature set and of 'x' in 'two'"):
         combine([one, other])
+    other = replace(one, name="two", session_id=np.array(["", "ses-2"], dtype=object))
+    with pytest.raises(StoreError, match="one session; 'b' is of '' in one feature set and of 'ses-2' in 'two'"):
+        combine([one, other])

@@ -14,7 +14,7 @@ from featx.analysis.features import select_features
 from featx.analysis.fit import run
 from featx.analysis.heads import HEADS
 from featx.analysis.request import Request, check_request
-from featx.errors import AnalysisError, CohortError
+from featx.errors import AnalysisError, CohortError, StoreError
 from featx.store import FeatureSet
 
 from .conftest import feature_set
@@ -183,6 +183,8 @@ def test_sessions_stay_together(cohort: Cohort) -> None:
         ({"kinds": {"age": "number"}}, "'number' is not, for 'age'; known are 'binary'"),
         ({"kinds": {"sex": "binary"}}, "'sex' is none; known are 'age'"),
         ({"n_splits": 1}, "n_splits must be at least 2; it is 1"),
+        ({"n_jobs": 0}, "n_jobs must be a number of processes, .* it is 0; choose"),
+        ({"random_state": 2**32}, "random_state must be below 2.*; it is 4294967296; choose"),
         ({"n_inner": 0}, "n_inner must be at least 2; it is 0"),
         ({"combinations": {"x": ("nowhere",)}}, "'nowhere' is not; known are 'one.x/axial"),
     ],
@@ -198,6 +200,43 @@ def test_sets_without_common_images_are_refused(cohort: Cohort) -> None:
     other = replace(two, image_id=np.array([f"{image}_ses-2" for image in two.image_id], dtype=object))
     with pytest.raises(CohortError, match=r"'one\.x/axial/t/mean', 'two.x/axial/t/mean' share none"):
         run(request(({one.name: one, two.name: other}, table)))
+
+
+@pytest.mark.parametrize("what, value", [("participant_id", "sub-x"), ("session_id", "ses-x")])
+def test_sets_that_are_never_side_by_side_must_agree_too(cohort: Cohort, what: str, value: str) -> None:
+    sets, table = cohort
+    one, two = sets.values()
+    ids = getattr(two, what).copy()
+    ids[3] = value
+    with pytest.raises(StoreError, match=f"'sub-003' is of .* in one feature set and of '{value}' in 'two.x/"):
+        run(request(({one.name: one, two.name: replace(two, **{what: ids})}, table)))
+
+
+def test_a_person_under_two_spellings_is_one_person(cohort: Cohort) -> None:
+    sets, table = cohort
+    one = next(iter(sets.values()))
+    images = [f"{name}_ses-1" for person in one.participant_id for name in (person, person.removeprefix("sub-"))]
+    both = feature_set(one.name, np.repeat(one.X, 2, axis=0), images)
+    result = run(request(({one.name: both}, table), targets=["age", "sex"], heads=["ridge", "logistic"]))
+    person = result.splits["participant_id"].str.removeprefix("sub-")
+    assert result.splits["participant_id"].nunique() == 120
+    assert (result.splits.groupby(["target", person])["fold"].nunique() == 1).all()
+    assert [one.n_people for one in result.targets] == [60, 60]
+    assert result.flow["people_matched"] == 60
+    plain = feature_set(
+        one.name, np.repeat(one.X, 2, axis=0), [f"{p}_ses-{n}" for p in one.participant_id for n in "12"]
+    )
+    same = run(request(({one.name: plain}, table), targets=["age"]))
+    low = [value_of["low"].tolist()[:2] for value_of in (result.scores, same.scores)]
+    assert low[0] == pytest.approx(low[1])
+
+
+def test_a_target_that_no_head_suits_has_a_row(cohort: Cohort) -> None:
+    result = run(request(cohort, targets=["sex", "age"]))
+    rows = result.exclusions
+    assert rows[["target", "code"]].values.tolist() == [["sex", "wrong-kind"]]
+    assert "'sex' is binary, and was given 'ridge'; add one of logistic, boosting" in rows["sentence"][0]
+    assert set(result.scores.loc[result.scores["target"] == "sex", "head"]) == {"baseline"}
 
 
 def test_nobody_matching_stops_the_run(cohort: Cohort) -> None:

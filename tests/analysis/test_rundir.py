@@ -205,3 +205,47 @@ def test_names_of_files_are_plain_short_and_apart() -> None:
     assert len({stem.lower() for stem in stems.values()}) == len(names)
     assert all(len(stem) <= 102 and "/" not in stem and not stem.startswith(".") for stem in stems.values())
     assert slug("../../etc/passwd") == "etc-passwd"
+
+
+def test_places_that_cannot_be_written_are_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AnalysisError, match="inside a folder; .*file is none, for .*deep; choose another name"):
+        check_output(tmp_path / "file" / "run" / "deep")
+    check_output(tmp_path / "new" / "run")
+    monkeypatch.setattr(rundir.os, "access", lambda *_: False)
+    with pytest.raises(AnalysisError, match="where you may write; .* does not allow it, for .*run; choose"):
+        check_output(tmp_path / "new" / "run")
+
+
+@pytest.mark.parametrize(
+    "changed, lacking",
+    [
+        ({"format_version": None}, "format_version"),
+        ({"targets": None}, "targets"),
+        ({"targets": [{"name": "age"}]}, "targets"),
+        ({"skipped": [{}]}, "skipped"),
+    ],
+)
+def test_run_json_must_be_whole(result: Result, tmp_path: Path, changed: dict[str, object], lacking: str) -> None:
+    write_run(result, tmp_path / "run")
+    file = tmp_path / "run" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    with pytest.raises(AnalysisError, match=f"must say what it is of; .* lacks '{lacking}'"):
+        read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "predictions/age.csv", "splits.csv"])
+@pytest.mark.parametrize("lines", [0, 1, 4])
+def test_tables_cut_short_are_refused(result: Result, tmp_path: Path, name: str, lines: int) -> None:
+    write_run(result, tmp_path / "run")
+    file = tmp_path / "run" / name
+    whole = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(whole[:lines]))
+    with pytest.raises(AnalysisError, match="a run must be whole; .*; fit again"):
+        read_run(tmp_path / "run")
+    file.write_text("".join(whole[:-1]) + whole[-1][:8] + "\n")
+    with pytest.raises(AnalysisError, match="a run must be whole; .* strange cell in column '.*'; it was cut short"):
+        read_run(tmp_path / "run")
+    file.write_text("".join(whole)[:-2])  # within the last number
+    with pytest.raises(AnalysisError, match="a run must be whole; .* cannot be read .EOFError.; fit again"):
+        read_run(tmp_path / "run")

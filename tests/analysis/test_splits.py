@@ -98,3 +98,10 @@ def test_a_class_that_is_all_in_one_fold_is_refused() -> None:
     with pytest.raises(TargetError, match="'it' has one whose people are all among the 2 test rows") as caught:
         _check_classes_everywhere(np.array([0, 1, 0, 0]), np.array([0, 0, 1, 1]), "it")
     assert caught.value.code == "too-few-people"
+
+
+def test_classes_that_change_within_people_are_counted_by_person() -> None:
+    y = np.array([0, 0, 1] * 5 + [0, 1, 1] * 5)
+    with pytest.raises(TargetError, match="at least 10 people in each class .* a class with 5 people") as caught:
+        make_design(y, people(10, 3), kind=BINARY, name="it")
+    assert caught.value.code == "too-few-people"

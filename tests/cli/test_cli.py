@@ -209,7 +209,7 @@ def test_an_index_with_files_that_are_not_there(tmp_path):
     out = featx("index", "t.csv", "-o", "images.csv", cwd=tmp_path, code=3)
     assert "1 of them cannot be opened" in out
     assert pd.read_csv(tmp_path / "images.csv")["image_id"].tolist() == ["a", "b"]
-    assert pd.read_csv(tmp_path / "images.failures.csv")["code"].tolist() == ["missing-file"]
+    assert pd.read_csv(tmp_path / "images.missing.csv")["code"].tolist() == ["missing-file"]
 
 
 def test_extract_without_torch_says_what_to_install(tmp_path):

@@ -15,12 +15,13 @@ import torch
 from featx import store
 from featx.errors import DeviceError, ImageError, StoreError
 from featx.extraction import engine
-from featx.extraction.engine import choose_device, collect, extract, keep_pages, load_job
+from featx.extraction.engine import choose_device, extract, keep_pages, load_job
 from featx.extraction.loader import attempt, load_ahead
+from featx.extraction.parts import collect
 from featx.extraction.plan import make_request
 from featx.images.index import Image, index_images
 from featx.images.volume import MNI152_2MM, grid_affine, write_volume
-from tests.conftest import phantom
+from tests.conftest import make_set, phantom, write_features
 
 SMALL = {"taps": ["fire2", "fire5"], "views": ["axial"], "n_slices": 2}
 
@@ -148,8 +149,7 @@ def test_a_bad_image_costs_only_itself(brains, tmp_path):
     assert (summary.n_now, summary.n_failed) == (3, len(codes))
     for failures in (summary.failures, store.read_failures(tmp_path / "f.h5")):
         assert {row["image_id"]: row["code"] for row in failures} == codes
-        n_networks = {"wrong-grid": 2}  # what only a network can refuse is told for each
-        assert len(failures) == sum(n_networks.get(code, 1) for code in codes.values())
+        assert len(failures) == 2 * len(codes)  # each network says which rows it lacks
         for row in failures:
             assert str(folder / row["image_id"]) in row["sentence"]
     for one in _features(tmp_path / "f.h5").values():
@@ -196,7 +196,7 @@ def _break(job, when):
 
 def test_a_batch_that_fails_is_halved_until_only_the_culprit_is_left(brains, tmp_path):
     images = index_images(str(brains(5)))
-    culprit = torch.from_numpy(engine._load(images[3], [_job()])[0][_job().recipe_key])
+    culprit = torch.from_numpy(engine._load(images[3], [_job()])[0][_job().label])
     job = _break(_job(), lambda volumes: any(torch.equal(one[0], culprit) for one in volumes))
     summary = _run(images, [job], tmp_path / "f.h5", batch_size=5)
     assert [(row["image_id"], row["code"]) for row in summary.failures] == [("sub-03", "network-error")]
@@ -280,6 +280,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from featx.extraction.engine import extract, load_job
+from featx.extraction.parts import collect
 from featx.extraction.plan import make_request
 from featx.images.index import index_images
 job = load_job(make_request("squeezenet1_0.imagenet", weights="random:0", taps=["fire2", "fire5"], views=["axial"],
@@ -417,3 +418,55 @@ def test_a_gz_with_trailing_members_is_read_whole(tmp_path):
     arrays, failures = engine._load(Image("b", "b", "", "", tmp_path / "b.nii.gz"), [_job()])
     assert not failures
     assert len(arrays) == 1
+
+
+def test_more_parts_than_a_process_may_open_are_merged_in_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr("featx.extraction.parts.PARTS_AT_ONCE", 3)
+    folder = tmp_path / "f.h5.parts"
+    ids = [f"sub-{at:02d}" for at in range(11)]
+    for at, one in enumerate(ids):
+        write_features(folder / f"part-{at:02d}.h5", make_set("n/axial/t/mean", [one], seed=at))
+    collect(tmp_path / "f.h5")
+    merged = store.read_set(tmp_path / "f.h5", "n/axial/t/mean")
+    assert list(merged.image_id) == ids
+    for at in range(11):
+        np.testing.assert_array_equal(merged.X[at], make_set("n/axial/t/mean", [ids[at]], seed=at).X[0])
+    assert not folder.exists()
+
+
+COLLECT = (
+    "import sys; from pathlib import Path; from featx.extraction.parts import collect; collect(Path(sys.argv[1]))"
+)
+
+
+def test_many_merges_at_once(tmp_path):
+    ids = [f"sub-{at:02d}" for at in range(8)]
+    for at, one in enumerate(ids):
+        write_features(tmp_path / "f.h5.parts" / f"part-{at}.h5", make_set("n/axial/t/mean", [one]))
+    command = [sys.executable, "-c", COLLECT, str(tmp_path / "f.h5")]
+    merges = [subprocess.Popen(command) for _ in range(4)]
+    assert [merge.wait() for merge in merges] == [0] * 4
+    assert list(store.read_set(tmp_path / "f.h5", "n/axial/t/mean").image_id) == ids
+
+
+def test_a_network_that_is_complete_is_not_run_again_for_the_sake_of_another(brains, tmp_path):
+    images = index_images(str(brains(2)))
+    runs = []
+
+    def counted(job):
+        run = lambda volumes: runs.append(job.label) or job.run(volumes)  # noqa: E731
+        return engine.Job(job.label, job.recipe_key, job.request, job.sets, run)
+
+    first, second = counted(_job(0)), counted(_job(1))
+    _run(images, [first], tmp_path / "f.h5")
+    runs.clear()
+    _run(images, [first, second], tmp_path / "f.h5")
+    assert runs == [second.label] * 2
+
+
+def test_an_id_that_stands_for_another_person_by_now_is_refused(brains, tmp_path):
+    images = index_images(str(brains(1)))
+    _run(images, [_job()], tmp_path / "f.h5")
+    other = [Image(images[0].image_id, "sub-99", "", "", images[0].path)]
+    with pytest.raises(StoreError, match="must stand for one participant and session; 'sub-00'"):
+        _run(other, [_job()], tmp_path / "f.h5")

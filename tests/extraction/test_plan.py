@@ -116,7 +116,10 @@ def test_what_is_still_to_do():
     sets = _sets(taps=["fire5"], views=["axial", "coronal"])
     keys = [store.feature_key(one.provenance) for one in sets]
     assert still_to_do(IMAGES, sets, {}) == IMAGES
-    done = {sets[0].name: (keys[0], {"a", "b"}), sets[1].name: (keys[1], {"a", "c", "z"})}
+    done = {
+        sets[0].name: (keys[0], {one: (one, "") for one in "ab"}),
+        sets[1].name: (keys[1], {one: (one, "") for one in "acz"}),
+    }
     assert [image.image_id for image in still_to_do(IMAGES, sets, done)] == ["b", "c"]
     assert [image.image_id for image in still_to_do(IMAGES, sets[:1], done)] == ["c"]
 
@@ -124,4 +127,4 @@ def test_what_is_still_to_do():
 def test_a_set_made_another_way_is_not_added_to():
     sets = _sets(taps=["fire5"], views=["axial"])
     with pytest.raises(StoreError, match="in the output already with another recipe"):
-        still_to_do(IMAGES, sets, {sets[0].name: ("other", {"a"})})
+        still_to_do(IMAGES, sets, {sets[0].name: ("other", {"a": ("a", "")})})

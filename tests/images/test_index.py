@@ -134,7 +134,7 @@ def test_a_table_of_ones_own(tmp_path):
         ("participant_id,path\n", "has only its header"),
         ("participant_id,path\nx,\n", "row 2 of .* lacks one"),
         ("participant_id,path\nx,a.nii\nx,b.nii\n", "1 ids stand for several files, such as 'x'"),
-        ("", "must be readable text"),
+        ("", "has none; rename or add 'path'"),
     ],
 )
 def test_bad_tables(tmp_path, text, match):
@@ -162,3 +162,32 @@ def test_the_real_cohorts(data):
     assert len(index_images(str(data / "ixi"))) == 185
     assert index_images(str(data / "ds000011"))[0].image_id == "sub-01"
     assert len(index_images(str(data / "mni1mm"))) == 3
+
+
+@pytest.mark.parametrize("row", ["sub-1,sub-7,a.nii", "sub-1"])
+def test_a_row_of_another_length_than_the_header_is_refused(tmp_path, row):
+    (tmp_path / "t.csv").write_text(f"participant_id,path\nsub-0,b.nii\n{row}\n")
+    with pytest.raises(IndexingError, match="as many fields as the header, 2; row 3 of"):
+        index_images(str(tmp_path / "t.csv"))
+
+
+def test_a_column_twice(tmp_path):
+    (tmp_path / "t.csv").write_text("participant_id,path,path\na,b,c\n")
+    with pytest.raises(IndexingError, match="has 'path' twice"):
+        index_images(str(tmp_path / "t.csv"))
+
+
+def test_filters_are_not_for_tables(tmp_path):
+    (tmp_path / "t.csv").write_text("participant_id,path\na,a.nii\n")
+    with pytest.raises(IndexingError, match="are for files; .* is a table"):
+        index_images(str(tmp_path / "t.csv"), filters={"space": "MNI"})
+
+
+def test_an_id_with_a_hyphen_is_kept_whole(tmp_path):
+    images = index_images(_touch(tmp_path, "sub-01-A_T1w.nii.gz", "sub-01-B_T1w.nii.gz"))
+    assert [image.participant_id for image in images] == ["sub-01-A", "sub-01-B"]
+
+
+def test_a_file_in_the_folder_of_another_participant(tmp_path):
+    with pytest.raises(IndexingError, match="is named sub-02 and lies in another's"):
+        index_images(_touch(tmp_path, "sub-01/anat/sub-02_T1w.nii.gz"))

@@ -282,6 +282,13 @@ def test_check_grid():
     assert caught.value.code == "wrong-grid"
     with pytest.raises(ImageError, match="got 91x109x91 voxels of 1.98 x 1.98 x 1.98 mm"):
         check_grid(_on(data, affine @ np.diag([0.99, 0.99, 0.99, 1])), MNI152_2MM, "net", "here")
+    moved = affine.copy()
+    moved[1, 3] += 40
+    with pytest.raises(
+        ImageError, match=r"lies at \(90, -126, -72\) mm; in here it lies at \(90, -86, -72\) mm"
+    ) as caught:
+        check_grid(_on(data, moved), MNI152_2MM, "net", "here")
+    assert caught.value.code == "wrong-place"
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
     with pytest.raises(ImageError, match=r"rotated by up to 17.2 degrees") as caught:

@@ -117,7 +117,7 @@ def test_random_weights_follow_their_seed_and_leave_the_global_one_alone(tmp_pat
     assert torch.equal(torch.rand(3), wanted)
 
 
-@pytest.mark.parametrize("spec", ["random:", "random:x", "random:-1"])
+@pytest.mark.parametrize("spec", ["random:", "random:x", "random:-1", "random:9999999999999999999999"])
 def test_a_bad_seed(tmp_path, spec):
     with pytest.raises(WeightsError, match="random:SEED with a whole number"):
         load_network(SHEET, spec, tmp_path)

@@ -160,3 +160,8 @@ def test_flow_says_what_the_run_says() -> None:
         ("of these, matched to a row of the phenotype table", "1,200"),
         ("of mars", "2"),
     ]
+
+
+def test_a_person_under_two_spellings_is_one_in_the_folds() -> None:
+    splits = pd.DataFrame({"target": "age", "participant_id": ["sub-1", "1", "sub-2"], "fold": [0, 1, 1]})
+    assert contents.people_in_two_folds(splits) == 1

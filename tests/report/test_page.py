@@ -241,3 +241,11 @@ def test_a_run_of_featx_fit_makes_a_page(tmp_path: Path) -> None:
 
 def test_letters_suffice_for_the_figures() -> None:
     assert len(contents.LETTERS) >= contents.MOST_FIGURES
+
+
+def test_a_page_that_cannot_be_written_is_refused(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path, tmp_path / "file" / "page.html"):
+        with pytest.raises(AnalysisError, match="a report must be written to a file in a folder; .* choose another"):
+            write_report(run_dir, output)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
