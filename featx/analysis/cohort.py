@@ -113,8 +113,13 @@ def _fields(path: Path, first: str, rest: Iterable[str]) -> tuple[list[str], lis
     separator = "\t" if "\t" in first else ";" if first.count(";") > first.count(",") else ","
     lines = _without_nul(path, chain([first], rest))
     plain = separator == "\t" and '"' not in first  # BIDS quotes nothing, R quotes its header too
-    quoting = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=separator != "\t", strict=True)
+    reader = csv.reader(
+        lines,
+        delimiter=separator,
+        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+        skipinitialspace=separator != "\t",
+        strict=True,
+    )
     found: list[list[str]] = []
     try:
         for cells in reader:
