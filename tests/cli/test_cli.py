@@ -238,3 +238,14 @@ def test_progress_says_rate_and_time_left(capsys):
         update(1, 2, "")
         update(2, 2, ", 1 failed")
     assert re.search(r"images: 2 of 2, [\d.]+ images/s, 0:00:00 left, 1 failed", capsys.readouterr().err)
+
+
+def test_the_demo(tmp_path):
+    """Torch's and nilearn's warnings are theirs: only the exit code and what is made count here."""
+    command = [sys.executable, "-c", "from featx_cli.main import run; run()", "demo", "-o", "demo", "--people", "40"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "$ featx fit demo/features.h5 demo/brains/participants.tsv --target age --target sex" in done.stdout
+    scores = pd.read_csv(tmp_path / "demo/run/scores.csv")
+    assert set(scores["target"]) == {"age", "sex"}
+    assert (tmp_path / "demo/run/report.html").stat().st_size > 50_000
