@@ -36,7 +36,7 @@ def load_ahead(items: Iterable[Item], load: Callable[[Item], T], workers: int) -
         try:
             for item in items:
                 waiting.append((item, pool.submit(load, item)))
-                if len(waiting) > workers + AHEAD:
+                if len(waiting) >= workers + AHEAD:
                     first, result = waiting.popleft()
                     yield first, result.result()
             while waiting:

@@ -53,7 +53,7 @@ class Recipe:
     steps : tuple of Step
         Done once per image, on the whole volume, before any view.
     views : tuple of View
-        The first ones are the default; see `Network.default_views`.
+        Those it can look along; `Network.default_views` names those it does if nothing is asked for.
     """
 
     grid: Grid

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from featx.networks import View
+from featx.networks.slices import build as build
 from featx.networks.slices import without_classifier
 from featx.networks.views import fold_batch_norm, look, pool, read_taps
-
-
-def build(*, model: str) -> nn.Module:
-    """The torchvision network with its classifier, weights not set by a file."""
-    network: nn.Module = torchvision.models.get_model(model, weights=None)
-    return network
 
 
 def modules(taps: Sequence[str], *, model: str) -> dict[str, str]:
