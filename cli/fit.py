@@ -50,7 +50,7 @@ def command(
     featx fit features.h5 participants.tsv --target age --target sex --head ridge --head logistic -o run/
     """
     from featx import store
-    from featx.analysis.cohort import file_sha256, read_phenotypes
+    from featx.analysis.cohort.tables import file_sha256, read_phenotypes
     from featx.analysis.features import select_features
     from featx.analysis.fit import run
     from featx.analysis.request import Request

@@ -130,7 +130,7 @@ SCORES = (
     Column("kind", "text", "continuous, binary or multiclass"),
     Column("features", "text", "the feature sets that were used; '-' for the baseline"),
     Column("head", "text", "key of HEADS, or 'baseline'"),
-    Column("metric", "text", "key of METRICS in featx.analysis.scores"),
+    Column("metric", "text", "key of METRICS in featx.analysis.inference.scores"),
     Column("value", "float", "over all out-of-fold predictions together"),
     Column("low", "float", "lower end of the 95 % interval (bootstrap over people)"),
     Column("high", "float", "upper end of it"),

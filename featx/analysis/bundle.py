@@ -22,12 +22,12 @@ import xgboost
 from numpy.typing import NDArray
 
 from featx import schema
-from featx.analysis.boosting import margins
+from featx.analysis.cohort.targets import CONTINUOUS
 from featx.analysis.features import SetFacts, combine
 from featx.analysis.heads import LINEAR, TREES, chosen_parameters, get_head
-from featx.analysis.logistic import probabilities
+from featx.analysis.heads.boosting import margins
+from featx.analysis.heads.logistic import probabilities
 from featx.analysis.scaling import Floats
-from featx.analysis.targets import CONTINUOUS
 from featx.errors import BundleError, known
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from featx.analysis.cohort.targets import CONTINUOUS
 from featx.analysis.heads import make_head, predict_with
 from featx.analysis.scaling import Floats
 from featx.analysis.splits import Design
-from featx.analysis.targets import CONTINUOUS
 
 BASELINE = "baseline"
 Answer = tuple[Floats | None, Any]
@@ -60,7 +60,7 @@ def cross_validate(
     design : Design
         Folds.
     kind : str
-        One of `featx.analysis.targets.KINDS`.
+        One of `featx.analysis.cohort.targets.KINDS`.
     heads : sequence of str
     random_state : int
     n_jobs : int

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from featx import schema
 from featx.analysis.bundle import Bundle, make_bundle
-from featx.analysis.cohort import Exclusion, Matched, bare, exclusion, join, people_of
+from featx.analysis.cohort.people import Exclusion, Matched, bare, exclusion, join, people_of
+from featx.analysis.cohort.targets import CONTINUOUS, Target, make_target, number_text
 from featx.analysis.crossval import BASELINE, cross_validate, predict_baseline
 from featx.analysis.features import Features, Images, SetFacts, check_same_people, combine
 from featx.analysis.heads import HEADS, applies
+from featx.analysis.inference.scores import Score, score, score_baseline
 from featx.analysis.request import Request, Result, TargetFacts, check_request, versions
 from featx.analysis.scaling import Floats
-from featx.analysis.scores import Score, score, score_baseline
 from featx.analysis.splits import Design, make_design
-from featx.analysis.targets import CONTINUOUS, Target, make_target, number_text
 from featx.errors import CohortError, TargetError
 
 NO_FEATURES = "-"

@@ -16,9 +16,9 @@ import xgboost
 
 import featx
 from featx.analysis.bundle import Bundle
+from featx.analysis.cohort.targets import KINDS
 from featx.analysis.features import SetFacts
 from featx.analysis.heads import get_head
-from featx.analysis.targets import KINDS
 from featx.errors import AnalysisError, known
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Request:
     combinations : mapping of str to sequence of str
         From `featx.analysis.features.select_features`. All are scored on the same images: those in every set.
     phenotypes : DataFrame
-        From `featx.analysis.cohort.read_phenotypes`.
+        From `featx.analysis.cohort.tables.read_phenotypes`.
     targets, heads : sequence of str
     kinds : mapping of str to str
         Target to its kind, where it is not to be inferred.

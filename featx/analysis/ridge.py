@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -11,8 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.model_selection import check_cv
 
 from featx.analysis.scaling import Floats, apply_scale, fit_scale, unscale
-
-Pairs = Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]
+from featx.analysis.splits import Pairs
 
 
 def default_alphas(n_features: int) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedKFold
 
-from featx.analysis.targets import CONTINUOUS
+from featx.analysis.cohort.targets import CONTINUOUS
 from featx.errors import TargetError
 
 MOST_QUANTILES = 10
 TEST = -1
 
 Rows = NDArray[np.intp]
+Pairs = Iterable[tuple[Rows, Rows]]
 Labels = NDArray[np.object_] | NDArray[np.str_]
 
 
@@ -83,7 +84,7 @@ def make_design(
     groups : ndarray of shape (n_images,)
         Participants.
     kind : str
-        One of `featx.analysis.targets.KINDS`: folds are stratified by quantile for numbers, else by class.
+        One of `featx.analysis.cohort.targets.KINDS`: folds are stratified by quantile for numbers, else by class.
     name : str
         The target, for messages.
     n_splits, n_inner : int

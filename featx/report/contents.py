@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 
 from featx import schema
-from featx.analysis.cohort import people_of
-from featx.analysis.scores import METRICS
-from featx.analysis.targets import CONTINUOUS
+from featx.analysis.cohort.people import people_of
+from featx.analysis.cohort.targets import CONTINUOUS
+from featx.analysis.inference.scores import METRICS
 from featx.report.wording import (
     NO_BETTER,
     UNKNOWN,

@@ -17,9 +17,9 @@ from markupsafe import Markup, escape
 
 import featx
 from featx import schema
-from featx.analysis.curves import calibration_points, roc_points
+from featx.analysis.cohort.targets import BINARY
+from featx.analysis.inference.points import calibration_points, roc_points
 from featx.analysis.rundir import Run, read_run
-from featx.analysis.targets import BINARY
 from featx.errors import AnalysisError
 from featx.report import contents, figures
 from featx.report.contents import Answer, Group, Listing, ScoreRow, ScoreTable

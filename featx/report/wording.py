@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from featx.analysis.scores import METRICS
+from featx.analysis.inference.scores import METRICS
 
 MINUS = "−"
 BETTER, NO_BETTER, WORSE, UNKNOWN = "better", "no better", "worse", "unknown"

@@ -17,10 +17,10 @@ from featx.analysis.bundle import (
     read_bundle,
     write_bundle,
 )
+from featx.analysis.cohort.targets import CONTINUOUS, KINDS
 from featx.analysis.features import combine
 from featx.analysis.heads import HEADS, applies, make_head, predict_with
 from featx.analysis.splits import make_design
-from featx.analysis.targets import CONTINUOUS, KINDS
 from featx.errors import BundleError
 from featx.store import FeatureSet
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from featx.analysis.cohort.targets import BINARY, CONTINUOUS
 from featx.analysis.crossval import cross_validate, predict_baseline
 from featx.analysis.heads import HEADS, applies, make_head
-from featx.analysis.scores import score
+from featx.analysis.inference.scores import score
 from featx.analysis.splits import make_design
-from featx.analysis.targets import BINARY, CONTINUOUS
 
 
 def people(n: int) -> np.ndarray:

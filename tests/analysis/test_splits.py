@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from featx.analysis.cohort.targets import BINARY, CONTINUOUS, MULTICLASS
 from featx.analysis.splits import TEST, _check_classes_everywhere, make_design
-from featx.analysis.targets import BINARY, CONTINUOUS, MULTICLASS
 from featx.errors import TargetError
 
 

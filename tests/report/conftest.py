@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from featx import schema
-from featx.analysis.scores import METRICS, score, score_baseline
+from featx.analysis.inference.scores import METRICS, score, score_baseline
 
 FEATURES = (
     "squeezenet1_0.imagenet/axial/fire5/mean",

@@ -8,8 +8,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from featx.analysis import logistic
-from featx.analysis.logistic import LogisticPath
+from featx.analysis.heads import logistic
+from featx.analysis.heads.logistic import LogisticPath
 
 
 def data(p: int, n_classes: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.analysis.boosting import MOST_ROUNDS, BoostingClassifier, BoostingRegressor
+from featx.analysis.heads.boosting import MOST_ROUNDS, BoostingClassifier, BoostingRegressor
 
 
 def test_numbers_are_learned_and_the_same_each_time() -> None:

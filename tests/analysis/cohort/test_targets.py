@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from featx import schema
-from featx.analysis.targets import BINARY, CONTINUOUS, MULTICLASS, infer_kind, make_target
+from featx.analysis.cohort.targets import BINARY, CONTINUOUS, MULTICLASS, infer_kind, make_target
 from featx.errors import TargetError
 
 

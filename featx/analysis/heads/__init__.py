@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.analysis.ridge import Pairs
+from featx.analysis.cohort.targets import BINARY, CONTINUOUS, KINDS, MULTICLASS
 from featx.analysis.scaling import Floats
-from featx.analysis.targets import BINARY, CONTINUOUS, KINDS, MULTICLASS
+from featx.analysis.splits import Pairs
 from featx.errors import AnalysisError, known
 
 LINEAR = "linear"
@@ -44,8 +44,8 @@ class Head:
     form: str
 
 
-_LOGISTIC = "featx.analysis.logistic:LogisticPath"
-_TREES = "featx.analysis.boosting:BoostingClassifier"
+_LOGISTIC = "featx.analysis.heads.logistic:LogisticPath"
+_BOOSTING = "featx.analysis.heads.boosting:Boosting"
 
 HEADS: dict[str, Head] = {
     "ridge": Head(
@@ -64,7 +64,11 @@ HEADS: dict[str, Head] = {
     ),
     "boosting": Head(
         title="boosted trees",
-        estimators={CONTINUOUS: "featx.analysis.boosting:BoostingRegressor", BINARY: _TREES, MULTICLASS: _TREES},
+        estimators={
+            CONTINUOUS: f"{_BOOSTING}Regressor",
+            BINARY: f"{_BOOSTING}Classifier",
+            MULTICLASS: f"{_BOOSTING}Classifier",
+        },
         accepts=("cv", "random_state", "n_jobs"),
         chosen={"n_rounds": "n_rounds_"},
         form=TREES,
@@ -106,7 +110,7 @@ def make_head(name: str, kind: str, *, cv: Pairs, random_state: int = 0, n_jobs:
     name : str
         Key of `HEADS`.
     kind : str
-        One of `featx.analysis.targets.KINDS`.
+        One of `featx.analysis.cohort.targets.KINDS`.
     cv : iterable of (train, validation) index pairs
         Inner folds, counted in the rows that `fit` will be given.
     random_state, n_jobs : int

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from featx.analysis import scores
-from featx.analysis.scores import METRICS, score, score_baseline
-from featx.analysis.targets import BINARY, CONTINUOUS, KINDS, MULTICLASS
+from featx.analysis.cohort.targets import BINARY, CONTINUOUS, KINDS, MULTICLASS
+from featx.analysis.inference import scores
+from featx.analysis.inference.scores import METRICS, score, score_baseline
 from featx.errors import AnalysisError
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.analysis.targets import BINARY, CONTINUOUS, MULTICLASS
+from featx.analysis.cohort.targets import BINARY, CONTINUOUS, MULTICLASS
 from featx.errors import AnalysisError
 
 Floats = NDArray[np.float64]
@@ -169,7 +169,7 @@ def score(
     Parameters
     ----------
     kind : str
-        One of `featx.analysis.targets.KINDS`.
+        One of `featx.analysis.cohort.targets.KINDS`.
     observed : ndarray of shape (n,)
         Numbers, or class codes.
     predicted : ndarray of shape (n,) or (n, n_classes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from featx.analysis.curves import calibration_points, roc_points
+from featx.analysis.inference.points import calibration_points, roc_points
 from featx.errors import AnalysisError
 
 

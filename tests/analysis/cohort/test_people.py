@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featx.analysis.cohort import file_sha256, join, read_phenotypes
+from featx.analysis.cohort.people import join
+from featx.analysis.cohort.tables import file_sha256, read_phenotypes
 from featx.analysis.features import Images
 from featx.errors import CohortError
 

@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import check_cv
 
-from featx.analysis.ridge import Pairs
 from featx.analysis.scaling import Floats, apply_scale, fit_scale, row_space, unscale
+from featx.analysis.splits import Pairs
 
 PENALTIES = tuple(float(one) for one in np.logspace(3, -3, 13))
 MOST_NEWTON = 2000  # unknowns; a Newton step solves a square matrix of that size

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from featx.analysis.cohort.targets import CONTINUOUS, KINDS
 from featx.analysis.heads import HEADS, applies, chosen_parameters, get_head, make_head, predict_with
 from featx.analysis.splits import make_design
-from featx.analysis.targets import CONTINUOUS, KINDS
 from featx.errors import AnalysisError
 
 CASES = [(name, kind) for name in HEADS for kind in KINDS if applies(name, kind)]

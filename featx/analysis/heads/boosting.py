@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import check_cv
 
-from featx.analysis.ridge import Pairs
 from featx.analysis.scaling import Floats
+from featx.analysis.splits import Pairs
 
 MOST_ROUNDS = 300
 PATIENCE = 15  # trees without a better validation loss after which a fit stops

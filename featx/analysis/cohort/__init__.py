@@ -1,0 +1,1 @@
+"""Who is analysed: the phenotype table, its join with the images, and its columns as targets."""
