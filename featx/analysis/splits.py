@@ -22,6 +22,33 @@ Labels = NDArray[np.object_] | NDArray[np.str_]
 
 
 @dataclass(frozen=True)
+class Split:
+    """One division of the rows.
+
+    Attributes
+    ----------
+    repeat, fold : int
+        Counted from 0.
+    train : ndarray of shape (n_train,), int
+        Rows; one may be there several times (draws with replacement).
+    test : ndarray of shape (n_test,), int
+        Rows; none for the head that is fitted on everybody.
+    inner : ndarray of shape (n_train,), int
+        Inner fold of each entry of `train`, from 0.
+    """
+
+    repeat: int
+    fold: int
+    train: Rows
+    test: Rows
+    inner: NDArray[np.int64]
+
+    def inner_pairs(self) -> list[tuple[Rows, Rows]]:
+        """Training and validation entries of the inner folds, as positions within `train`."""
+        return list(fold_pairs(self.inner))
+
+
+@dataclass(frozen=True)
 class Design:
     """All folds of a nested cross-validation.
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from featx.errors import TargetError, known
 
 CONTINUOUS = "continuous"
+ORDINAL = "ordinal"
 BINARY = "binary"
 MULTICLASS = "multiclass"
-KINDS = (CONTINUOUS, BINARY, MULTICLASS)
+KINDS = (CONTINUOUS, ORDINAL, BINARY, MULTICLASS)
 MOST_CLASSES = 20
 
 
