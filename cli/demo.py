@@ -36,10 +36,7 @@ def command(
     say(f"\n$ featx extract {images} --network {' --network '.join(NETWORKS)} --slices {SLICES} -o {features}")
     extract.command(str(images), NETWORKS, features, [], [], [], [], SLICES, False, "auto", 0, -1, False)
     say(f"\n$ featx fit {features} {brains / 'participants.tsv'} --target age --target sex -o {output / 'run'}")
-    table = brains / "participants.tsv"
-    fit.command(
-        [features, table], ["age", "sex"], ["ridge", "logistic"], [], output / "run", [], 10, 5, seed, 2000, -1
-    )
+    fit.command([features, brains / "participants.tsv"], target=["age", "sex"], output=output / "run", seed=seed)
     say(f"\n$ featx report {output / 'run'}")
     report.command(output / "run", None)
     say(f"\nDone in {time.monotonic() - start:.0f} s. Open {(output / 'run' / 'report.html').resolve()}")

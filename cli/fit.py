@@ -2,143 +2,205 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featx import schema
+from featx_cli import options as ask
+from featx_cli.cluster import backend_of
 from featx_cli.console import SOME_FAILED, progress, say
 
 if TYPE_CHECKING:
-    from featx.analysis.request import Result
+    import pandas as pd
 
-REASONS_NOT_FAILURES = ("missing-value",)  # a person without a value is left out, the target is not
+    from featx.analysis.request import Request, Result
+
+MOST_TOLD = 10  # targets whose scores are printed
 
 
 def command(
-    features: list[Path] = typer.Argument(
-        help="Feature files, then the phenotype table (.csv or .tsv) as the last one."
-    ),
-    target: list[str] = typer.Option([], "--target", "-t", help="A column of the phenotype table. May be repeated."),
-    head: list[str] = typer.Option(["ridge", "logistic"], help="ridge, logistic, boosting. May be repeated."),
-    use: list[str] = typer.Option(
-        [],
-        "--features",
-        help="What is put side by side: feature sets joined by '+', wildcards, or the beginning of a name (a whole "
-        "network); 'each' for every set in turn, 'all' for all together. May be repeated, each is scored in turn. "
-        "Without it: each network.",
-    ),
-    output: Path = typer.Option(Path("run"), "--output", "-o", help="The folder to write."),
-    kind: list[str] = typer.Option([], help="TARGET=continuous|binary|multiclass, where it is not to be inferred."),
-    folds: int = typer.Option(10, min=2, help="Outer folds, which give the out-of-fold predictions."),
-    inner_folds: int = typer.Option(5, min=2, help="Inner folds, on which hyper-parameters are chosen."),
-    seed: int = typer.Option(
-        0, min=0, max=2**32 - 1, help="Of folds, intervals and trees. The same seed gives the same bytes."
-    ),
-    bootstrap: int = typer.Option(2000, min=100, help="Draws of people for the 95 % intervals."),
-    jobs: int = typer.Option(-1, "--jobs", "-j", help="Processes; -1 takes all cores. Results do not depend on it."),
+    features: ask.Files,
+    target: ask.Target = [],  # noqa: B006 - typer copies it
+    targets: ask.Targets = "",
+    head: ask.Head = ["ridge", "logistic"],  # noqa: B006
+    use: ask.Use = [],  # noqa: B006
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")] = Path("run"),
+    table: ask.Table = [],  # noqa: B006
+    also: ask.Also = [],  # noqa: B006
+    kind: ask.Kind = [],  # noqa: B006
+    where: ask.Where = "",
+    site: ask.Site = "",
+    group: ask.Group = "",
+    age: ask.Age = "",
+    folds: ask.NFolds = 10,
+    inner_folds: ask.NInner = 5,
+    repeats: ask.NRepeats = 1,
+    scheme: ask.Scheme = "kfold",
+    stratify: ask.Stratify = "",
+    by_site: ask.BySite = False,
+    splits: ask.SplitsFile = None,
+    split_column: ask.SplitColumn = "",
+    test_where: ask.TestWhere = "",
+    confound: ask.Confound = [],  # noqa: B006
+    remove: ask.Remove = [],  # noqa: B006
+    harmonise: ask.Harmonise = "none",
+    preserve: ask.Preserve = [],  # noqa: B006
+    pca: ask.Pca = None,
+    calibrate: ask.Calibrate = "none",
+    class_weight: ask.ClassWeight = "none",
+    grid: ask.Grid = [],  # noqa: B006
+    device: ask.Device = "cpu",
+    correct_age: Annotated[
+        list[str],
+        typer.Option(
+            help="A target that is an age: its bias is corrected by inner folds, beside the raw numbers.",
+            rich_help_panel=ask.HOW,
+        ),
+    ] = [],  # noqa: B006
+    permutations: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Permuted targets through the whole of ridge, for p-values.", rich_help_panel=ask.NUMBERS
+        ),
+    ] = 0,
+    bootstrap: ask.Bootstrap = 2000,
+    seed: ask.Seed = 0,
+    jobs: ask.Jobs = -1,
+    backend: ask.Backend = "local",
+    scheduler: ask.Scheduler = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say who and what would be fitted, and stop.")] = False,
 ) -> None:
     """Predict phenotypes from features, by nested cross-validation, and say how well, beside a baseline.
 
-    Scaling and hyper-parameters are fitted inside the folds; a participant is never on two sides; all feature
-    combinations are scored on the same people and folds. A phenotype that cannot be analysed costs only itself: it
-    is in exclusions.csv with its reason, and the exit code is 3.
+    Everything is fitted inside the folds: scaling, confounds, harmonisation, hyper-parameters, calibration. A
+    participant (a family, with --group) is never on two sides; all arms are scored on the same people and folds. A
+    phenotype that cannot be analysed costs only itself: it is in exclusions.csv with its reason, and the exit code
+    is 3.
 
     \b
-    Example:
-    featx fit features.h5 participants.tsv --target age --target sex --head ridge --head logistic -o run/
+    Examples:
+    featx fit features.h5 participants.tsv --target age --target sex -o run/
+    featx fit features.h5 participants.tsv --table volumes=volumes.tsv --features volumes
+        --features squeezenet1_0.imagenet --features volumes+squeezenet1_0.imagenet
+        --target age --confound brain_volume --repeats 10 --correct-age age -o run/
+    featx fit features.h5 ukb.csv --targets '*' --permutations 1000 -o phenome/
     """
-    from featx import store
-    from featx.analysis.cohort.tables import file_sha256, read_phenotypes
-    from featx.analysis.features import select_features
     from featx.analysis.fit import run
-    from featx.analysis.request import Request
-    from featx.analysis.rundir import check_output, write_run
-    from featx.errors import AnalysisError
+    from featx.analysis.request import Inferring
+    from featx.analysis.runs.runwriter import check_output, write_run
+    from featx_cli.request import failures_of, make_request
 
-    if len(features) < 2:
-        raise AnalysisError(
-            "`featx fit` needs feature files and then a phenotype table; got only one file; "
-            "write, say, featx fit features.h5 participants.tsv --target age"
-        )
-    *files, table = features
     check_output(output)
-    holder = _holders(files)
-    combinations = select_features(list(holder), use)
-    request = Request(
-        sets={name: store.read_set(holder[name], name) for names in combinations.values() for name in names},
-        combinations=combinations,
-        phenotypes=read_phenotypes(table),
-        targets=target,
-        heads=head,
-        kinds=_kinds(kind),
-        n_splits=folds,
-        n_inner=inner_folds,
-        n_bootstrap=bootstrap,
-        random_state=seed,
-        n_jobs=jobs,
-        phenotypes_name=table.name,
-        phenotypes_sha256=file_sha256(table),
-    )
-    with progress("fits", "fits") as update:
+    inferring = Inferring(bootstrap, permutations, tuple(correct_age))
+    wish = ask.asked(locals())
+    request = make_request(wish, inferring=inferring)
+    if dry_run:
+        _say_plan(request)
+        return
+    with backend_of(backend, scheduler, jobs), progress("fits", "fits") as update:
         result = run(request, lambda done, total, what: update(done, total, f", {what}"))
-    write_run(result, output, [row for path in files for row in store.read_failures(path)])
+    write_run(result, output, failures_of(features[:-1]))
     _say_result(result, output)
 
 
-def _holders(files: list[Path]) -> dict[str, Path]:
-    from featx import store
-    from featx.errors import StoreError
+def _say_plan(request: Request) -> None:
+    from featx.analysis.fit import plan_fits
 
-    holder: dict[str, Path] = {}
-    for path in files:
-        for name in store.list_sets(path):
-            if name in holder:
-                raise StoreError(
-                    f"a feature set must be in one file; {name!r} is in {holder[name]} and {path}; give one of them"
-                )
-            holder[name] = path
-    return holder
+    plan, n_fits = plan_fits(request)
+    say(f"{plan.flow['images_matched']} of {plan.flow['images_with_features']} images matched")
+    for job in plan.jobs:
+        say(
+            f"  {job.target.name} ({job.target.kind}): {len(job.target.y)} images, "
+            f"{len(job.design.splits)} splits, heads {', '.join(job.heads)}"
+        )
+    for row in failures_among(plan.exclusions):
+        say(f"  {row['target']}: {row['code']}: {row['sentence']}")
+    say(f"{n_fits} fits; nothing was fitted, nothing was written")
 
 
-def _kinds(words: list[str]) -> dict[str, str]:
-    from featx.errors import AnalysisError
-
-    pairs = [word.rpartition("=") for word in words]
-    for word, (name, _, _) in zip(words, pairs, strict=True):
-        if not name:
-            raise AnalysisError(f"--kind must be TARGET=KIND; got {word!r}; write, say, --kind income=multiclass")
-    return {name: kind for name, _, kind in pairs}
+def failures_among(exclusions: Iterable[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
+    """Rows of a whole target; that a person is left out of one is no failure."""
+    return [row for row in exclusions if row["target"] and not row[schema.PARTICIPANT_ID]]
 
 
 def _say_result(result: Result, output: Path) -> None:
-    flow, gone = result.flow, result.exclusions
+    from featx.analysis.features import some
+
+    flow, gone = result.flow, result.tables["exclusions"]
     say(f"{flow['images_matched']} of {flow['images_with_features']} images matched, {flow['people_matched']} people")
     for code, count in gone.loc[gone["target"] == "", "code"].value_counts().items():
         say(f"  {count:5d}  {code} ({schema.REASONS[code]})")
-    for facts in result.targets:
-        of = ", ".join(f"{count} {level}" for level, count in zip(facts.classes, facts.counts, strict=True))
-        empty = int(((gone["target"] == facts.name) & (gone["code"] == "missing-value")).sum())
-        without = f"; {empty} without a value" if empty else ""
-        say(f"\n{facts.name} ({facts.kind}): {facts.n_images} images{f' ({of})' if of else ''}{without}")
-        rows = result.scores[result.scores["target"] == facts.name]
-        for (features, head), scores in rows.groupby(["features", "head"], sort=False):
-            told = [
-                f"{row.metric} {row.value:.3f}" + (f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else "")
-                for row in scores.itertuples()
-                if row.value == row.value
-            ]
-            say(f"  {head:9} {features}")
-            say(f"            {'  '.join(told)}")
+    for job in result.jobs[:MOST_TOLD]:
+        target = job.target
+        of = ", ".join(f"{int((target.y == at).sum())} {level}" for at, level in enumerate(target.classes))
+        left = flow["images_matched"] - len(target.y)
+        without = f"; {left} without a value, a confound or a fold" if left else ""
+        levels = f" ({of})" if target.classes and target.kind != "ordinal" else ""
+        say(f"\n{target.name} ({target.kind}): {len(target.y)} images{levels}{without}")
+        _say_scores(result.tables["scores"], target.name)
+        _say_gains(result.tables["comparisons"], target.name)
+        _say_rest(result, target.name)
+    if len(result.jobs) > MOST_TOLD:
+        say(f"\n... and {len(result.jobs) - MOST_TOLD} more targets: scores.csv")
     say()
-    for name, head in result.skipped:
-        say(f"  ({head} is not for {name})")
-    bad = gone[(gone["target"] != "") & ~gone["code"].isin(REASONS_NOT_FAILURES)]
-    say(f"\n{output}: scores.csv, predictions/, splits.csv, heads/, exclusions.csv, run.json")
-    say(f"next: featx report {output}")
-    if len(bad):
-        say(f"\n{len(bad)} targets could not be analysed:")
-        for row in bad.itertuples():
-            say(f"  {row.target}: {row.code}: {row.sentence}")
+    for head, sentence in dict.fromkeys((head, sentence) for _, head, sentence in result.skipped):
+        names = [name for name, *why in result.skipped if why == [head, sentence]]
+        say(f"  ({head}: {sentence}: {some(names, MOST_TOLD)})")
+    for caution in result.cautions[:MOST_TOLD]:
+        say(f"  caution: {caution.sentence}")
+    say(f"\n{output}: scores.csv, comparisons.csv, predictions/, splits.csv, heads/, exclusions.csv, run.json")
+    if result.jobs:
+        say(f"next: featx report {output}")
+    bad = failures_among(gone.to_dict("records"))
+    if bad:
+        say(f"\nnot analysed, or not by all heads ({len(bad)} in exclusions.csv):")
+        for row in bad[:MOST_TOLD]:
+            say(f"  {row['target']}: {row['code']}: {row['sentence']}")
         raise typer.Exit(SOME_FAILED)
+
+
+def _say_scores(scores: pd.DataFrame, target: str) -> None:
+    own = scores[scores["target"] == target]
+    for (features, head, confounds), rows in own.groupby(["features", "head", "confounds"], sort=False):
+        told = [
+            f"{row.metric} {row.value:.3f}{_interval(row)}" for row in rows.itertuples() if row.value == row.value
+        ]
+        treated = "" if confounds == "ignored" else f", confounds {confounds}"
+        say(f"  {head:9} {features}{treated}")
+        say(f"            {'  '.join(told)}")
+
+
+def _say_gains(comparisons: pd.DataFrame, target: str) -> None:
+    own = comparisons[comparisons["target"] == target]
+    if not len(own):
+        return
+    first = own["metric"].iloc[0]
+    say(f"  better by, in {first}, with its 95 % interval (p: corrected t-test over folds):")
+    for row in own[own["metric"] == first].itertuples():
+        b = row.features_b if row.question == "features" else "confounds only"
+        treated = "" if row.confounds_a == "ignored" else f" (confounds {row.confounds_a})"
+        p = f", p {row.p_corrected_t:.2g}" if row.p_corrected_t == row.p_corrected_t else ""
+        gain = f"{row.difference:.3f}{_interval(row)}{p}"
+        say(f"            {gain:40} {row.head}: {row.features_a} against {b}{treated}")
+
+
+def _interval(row: Any) -> str:
+    return f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else ""
+
+
+def _say_rest(result: Result, target: str) -> None:
+    nulls = result.tables["permutations"]
+    for row in nulls[nulls["target"] == target].itertuples():
+        treated = "" if row.confounds == "ignored" else f", confounds {row.confounds}"
+        say(
+            f"  permuted  {row.features}{treated}: {row.metric} {row.value:.3f} (by chance {row.null_mean:.3f}), "
+            f"p {row.p:.2g}, q {row.q:.2g}"
+        )
+    bias = result.tables["age_bias"]
+    bias = bias[bias["target"] == target]
+    for (features, head, confounds), rows in bias.groupby(["features", "head", "confounds"], sort=False):
+        told = [f"{row.correction} {row.value:.2f}" for row in rows[rows["metric"] == "delta_r"].itertuples()]
+        say(f"  age bias  {head} {features} ({confounds}): r of delta with age {', '.join(told)}")

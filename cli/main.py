@@ -8,7 +8,7 @@ import typer
 
 import featx
 from featx.errors import FeatxError
-from featx_cli import demo, extract, fit, index, networks, predict, report
+from featx_cli import curve, demo, extract, fit, heads, index, networks, predict, report
 
 HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
 
@@ -42,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
-for verb in (index, extract, fit, predict, report, demo):
+for verb in (index, extract, fit, curve, predict, report, heads, demo):
     app.command(verb.__name__.rsplit(".", 1)[-1])(verb.command)
 app.add_typer(networks.app, name="networks")
 

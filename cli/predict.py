@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -10,28 +11,59 @@ from featx_cli.console import say
 
 
 def command(
-    head: Path = typer.Argument(help="A fitted head: a file of RUN/heads/."),
-    features: Path = typer.Argument(help="The feature file of the new images."),
-    output: Path = typer.Option(Path("predictions.csv"), "--output", "-o", help="The table to write."),
+    head: Annotated[Path, typer.Argument(help="A fitted head: a .npz file of RUN/heads/.")],
+    features: Annotated[
+        list[Path] | None, typer.Argument(help="The feature file of the new images; none where a table is enough.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")] = Path("predictions.csv"),
+    table: Annotated[
+        list[str], typer.Option("--table", help="NAME=FILE, as in `featx fit`, with the new people's numbers.")
+    ] = [],  # noqa: B006 - typer copies it
+    phenotypes: Annotated[
+        Path | None, typer.Option(help="The new people's confounds and sites, where the head uses any.")
+    ] = None,
+    allow_training_people: Annotated[
+        bool,
+        typer.Option("--allow-training-people", help="Predict them too, flagged in the column was_trained_on."),
+    ] = False,
 ) -> None:
     """Predict a phenotype for new images with a head that `featx fit` has fitted on all its people.
 
-    Features of another network, tap, view, pooling, recipe or weights than the head was fitted on are refused.
+    Features of another network, tap, view, pooling, recipe or weights than the head was fitted on are refused, and so
+    are the people it was fitted on. Sites, confounds, the head, calibration and age bias are applied as they were
+    fitted. The file beside the head that ends in .md says what it is worth.
 
     \b
     Example:
     featx predict run/heads/age--ridge--squeezenet1_0.imagenet.npz new.h5 -o ages.csv
     """
     from featx import store
-    from featx.analysis.bundle import features_of, predict, read_bundle
+    from featx.analysis.cohort.phenotypes import read_phenotypes
+    from featx.analysis.features import Images
+    from featx.analysis.runs.bundle import read_bundle
+    from featx.analysis.runs.prediction import features_of, predict
+    from featx.errors import BundleError
+    from featx_cli.request import holders, pairs, read_table_set
 
     store.check_writable(output)
     bundle = read_bundle(head)
-    available = store.list_sets(features)
-    wanted = [name for name in features_of(bundle) if name in available] or available[:1]
-    table = predict(bundle, [store.read_set(features, name) for name in wanted])
+    holder = holders(features or [])
+    tables = pairs(table, "--table", "volumes=volumes.tsv")
+    wanted = [name for name in features_of(bundle) if name in holder] or list(holder)[:1]
+    sets = [store.read_set(holder[name], name) for name in wanted]
+    images = None
+    if sets:
+        images = Images(sets[0].image_id, sets[0].participant_id, sets[0].session_id)
+    sets += [read_table_set(name, Path(path), images) for name, path in tables.items()]
+    if not sets and features_of(bundle):
+        raise BundleError(
+            f"new features must be given; {head.name} needs {', '.join(map(repr, features_of(bundle)))}; give the "
+            "feature file, or --table NAME=FILE"
+        )
+    people = None if phenotypes is None else read_phenotypes(phenotypes).table
+    found = predict(bundle, sets, people, allow_training_people=allow_training_people)
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(f".{output.name}.tmp")
-    table.to_csv(beside, index=False, lineterminator="\n")
+    found.to_csv(beside, index=False, lineterminator="\n")
     beside.replace(output)
-    say(f"{len(table)} images predicted ({bundle.contract['target']}, {bundle.contract['head']}): {output}")
+    say(f"{len(found)} images predicted ({bundle.contract['target']}, {bundle.contract['head']}): {output}")

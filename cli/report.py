@@ -13,9 +13,11 @@ def command(
     run: Path = typer.Argument(help="The folder that `featx fit` wrote."),
     output: Path | None = typer.Option(None, "--output", "-o", help="The page; RUN/report.html if not given."),
 ) -> None:
-    """Write one self-contained page: the answer, the people, scores with intervals, figures, failures, provenance.
+    """Write one self-contained page: the answer, cautions, the people, scores with intervals, comparisons, figures,
+    failures, provenance.
 
-    The page asks for nothing from outside and opens offline.
+    Of more than 30 targets all stand in one table, and the 30 best are shown in full. The page asks for nothing from
+    outside and opens offline.
     """
     from featx.report.page import write_report
 

@@ -106,46 +106,135 @@ EXCLUSIONS = (
 )
 
 SPLITS = (
-    Column("target", "text", "the phenotype"),
+    Column("target", "text", "the phenotype; '*' for folds that all targets share"),
     Column(IMAGE_ID, "text", ""),
     Column(PARTICIPANT_ID, "text", ""),
-    Column("fold", "int", "the outer fold in which this image is test, from 0"),
+    Column("repeat", "int", "from 0"),
+    Column("fold", "int", "the outer fold in which this image is test, from 0; -1 where it only trains"),
 )
 
-# A run holds predictions/TARGET.csv; for classes, one column PROBABILITY + level follows per level.
-PREDICTIONS = (
-    Column("features", "text", "the feature sets that were used; '-' for the baseline"),
+SHARED = "*"  # in the column target: the folds of all targets
+
+# What an arm is: these three columns stand in every table that tells of arms.
+_ARM = (
+    Column("features", "text", "the feature sets that were used; '-' for none"),
     Column("head", "text", "key of HEADS, or 'baseline'"),
+    Column("confounds", "text", "ignored, only, added, or removed from: features, target, both"),
+)
+
+# A run holds predictions/TARGET.csv. Columns of numbers may follow: PROBABILITY + level for classes, CONFOUND_PART
+# where the target was residualised, CORRECTED + method where age bias was corrected.
+PREDICTIONS = (
+    *_ARM,
     Column(IMAGE_ID, "text", ""),
     Column(PARTICIPANT_ID, "text", ""),
     Column(SESSION_ID, "text", ""),
+    Column("repeat", "int", "from 0"),
     Column("fold", "int", "the outer fold in which this image was test"),
     Column("observed", "text", "the phenotype: a number in its own unit, or a level"),
     Column("predicted", "text", "out-of-fold prediction: a number in the same unit, or the likeliest level"),
 )
 PROBABILITY = "probability_"
+CORRECTED = "corrected_"
+CONFOUND_PART = "confound_part"
 
 SCORES = (
     Column("target", "text", "the phenotype"),
-    Column("kind", "text", "continuous, binary or multiclass"),
-    Column("features", "text", "the feature sets that were used; '-' for the baseline"),
-    Column("head", "text", "key of HEADS, or 'baseline'"),
-    Column("metric", "text", "key of METRICS in featx.analysis.inference.scores"),
-    Column("value", "float", "over all out-of-fold predictions together"),
-    Column("low", "float", "lower end of the 95 % interval (bootstrap over people)"),
+    Column("kind", "text", "continuous, ordinal, binary or multiclass"),
+    *_ARM,
+    Column("metric", "text", "key of METRICS in featx.analysis.inference.metrics"),
+    Column("value", "float", "over all out-of-fold predictions of a repeat together; mean over repeats"),
+    Column("low", "float", "lower end of the 95 % interval (bootstrap over people, groups kept whole)"),
     Column("high", "float", "upper end of it"),
     Column("baseline", "float", "the same metric of the baseline; empty where it is not defined"),
     Column("n", "int", "images that were scored"),
+    Column("n_people", "int", "people behind them"),
+)
+
+COMPARISONS = (
+    Column("target", "text", "the phenotype"),
+    Column("question", "text", "'features' (a against b), or 'gain over confounds' (with features against without)"),
+    Column("features_a", "text", ""),
+    Column("features_b", "text", ""),
+    Column("head", "text", ""),
+    Column("confounds_a", "text", ""),
+    Column("confounds_b", "text", ""),
+    Column("metric", "text", ""),
+    Column("value_a", "float", ""),
+    Column("value_b", "float", ""),
+    Column("difference", "float", "how much better a is than b, on the same people and folds"),
+    Column("low", "float", "95 % interval, by paired bootstrap over people"),
+    Column("high", "float", ""),
+    Column("better", "text", "a, b, or empty where the interval holds 0"),
+    Column("p_bootstrap", "float", "two-sided"),
+    Column("p_corrected_t", "float", "corrected resampled t-test over folds (Nadeau & Bengio 2003)"),
+    Column("p_delong", "float", "for AUC of two classes, one image per person (DeLong 1988); first repeat"),
+    Column("effect", "float", "Cohen's d of paired absolute errors, for numbers; positive where a errs less"),
+    Column("q", "float", "p_corrected_t after Benjamini & Hochberg, over the targets of the same comparison"),
+)
+
+PERMUTATIONS = (
+    Column("target", "text", "the phenotype"),
+    *_ARM,
+    Column("metric", "text", ""),
+    Column("value", "float", "of ridge on the real target; classes are coded -1 and 1"),
+    Column("null_mean", "float", "mean over the permuted targets"),
+    Column("null_high", "float", "the best of 95 % of them"),
+    Column("p", "float", "(1 + permuted targets that do as well) / (1 + permuted targets)"),
+    Column("q", "float", "after Benjamini & Hochberg, over the targets"),
+    Column("n_permutations", "int", ""),
+)
+
+BREAKDOWNS = (
+    Column("target", "text", "the phenotype"),
+    *_ARM,
+    Column("by", "text", "'site', 'age', 'age-matched', or 'worst predicted'"),
+    Column("label", "text", "the site, the band of age, the people who are left, or the image"),
+    Column("metric", "text", ""),
+    Column("value", "float", "empty where it is undefined"),
+    Column("low", "float", ""),
+    Column("high", "float", ""),
+    Column("n", "int", "images"),
+    Column("n_people", "int", ""),
+)
+
+AGE_BIAS = (
+    Column("target", "text", "the phenotype, an age"),
+    *_ARM,
+    Column("correction", "text", "raw, cole or beheshti; after beheshti no metric is a measure of accuracy"),
+    Column("metric", "text", "mae, r, or delta_r: correlation of (prediction - age) with age, the bias"),
+    Column("value", "float", ""),
+    Column("low", "float", ""),
+    Column("high", "float", ""),
+    Column("slope", "float", "of prediction on age among training people, mean over folds"),
+)
+
+CURVE = (
+    Column("target", "text", "the phenotype"),
+    Column("kind", "text", ""),
+    *_ARM,
+    Column("n_train", "int", "people who were drawn to train"),
+    Column("n_images", "int", "their images, each draw counted"),
+    Column("n_test", "int", "test images, the same for every point"),
+    Column("draw", "int", "from 0; the same people for all features and heads"),
+    Column("metric", "text", ""),
+    Column("value", "float", "on the test people"),
 )
 
 RUN_JSON = "run.json"
 SPLITS_CSV = "splits.csv"
 SCORES_CSV = "scores.csv"
+COMPARISONS_CSV = "comparisons.csv"
+PERMUTATIONS_CSV = "permutations.csv"
+BREAKDOWNS_CSV = "breakdowns.csv"
+AGE_BIAS_CSV = "age_bias.csv"
 EXCLUSIONS_CSV = "exclusions.csv"
 FAILURES_CSV = "failures.csv"
 PREDICTIONS_DIR = "predictions"
 HEADS_DIR = "heads"
 REPORT_HTML = "report.html"
+CURVE_CSV = "curve.csv"
+CURVE_JSON = "curve.json"
 
 # --- why something is missing ---------------------------------------------------------------------------------
 
@@ -180,4 +269,15 @@ REASONS = {
     "too-many-classes": "a phenotype of text has more levels than a class has use for",
     "non-finite-target": "a phenotype holds an infinity",
     "wrong-kind": "the kind, or every head that was asked for, does not suit the phenotype",
+    "filtered": "the person does not meet the condition of --where",
+    "missing-confound": "a confound, site or group is empty for this person",
+    "collinear-confound": "a confound is determined by the others, or by the site",
+    "constant-confound": "a confound has one value",
+    "too-few-sites": "there is one site only",
+    "site-too-small": "a site has one person to train on, which says nothing of its spread",
+    "divided-group": "the folds that were given divide a group",
+    "not-in-splits": "the table or column of splits says nothing of this image",
+    "target-in-features": "the phenotype is a column of the table that it would be predicted from",
+    "unfitted": "a head could not be fitted to the phenotype",
+    "wrong-confound": "a confound holds something that is no number, or an infinity",
 }

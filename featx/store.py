@@ -8,12 +8,9 @@ was written: shapes, ids, checksums (HDF5's fletcher32), and the digest of the p
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,57 +20,13 @@ from numpy.typing import NDArray
 
 from featx import schema
 from featx.errors import StoreError, first_line, known
+from featx.featureset import FeatureSet, digest, feature_key
 
 CHUNK_BYTES = 1 << 20
 _TEXT = h5py.string_dtype("utf-8")
 _IDS = (schema.IMAGE_ID, schema.PARTICIPANT_ID, schema.SESSION_ID)
 
 Failure = dict[str, str]
-
-
-@dataclass(frozen=True)
-class FeatureSet:
-    """What one network, read at one tap and pooled one way, says of every image.
-
-    Attributes
-    ----------
-    name : str
-        ``network[@weights]/view/tap/pooling``.
-    X : ndarray of shape (n_images, n_features), float32
-    image_id, participant_id, session_id : ndarray of shape (n_images,), object (str)
-        Ids of the rows, sorted by image_id; session_id is "" where there is none.
-    provenance : mapping of str to str
-        The fields of `featx.schema.PROVENANCE`.
-    """
-
-    name: str
-    X: NDArray[np.float32]
-    image_id: NDArray[np.object_]
-    participant_id: NDArray[np.object_]
-    session_id: NDArray[np.object_]
-    provenance: Mapping[str, str]
-
-    @property
-    def key(self) -> str:
-        """Digest of what makes two feature sets comparable."""
-        return feature_key(self.provenance)
-
-
-def digest(value: Any) -> str:
-    """sha256 of a value's canonical JSON, in hex.
-
-    Examples
-    --------
-    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def feature_key(provenance: Mapping[str, str]) -> str:
-    """Digest of the provenance without the versions: equal keys mean comparable features."""
-    return digest({name: provenance[name] for name in schema.KEY_FIELDS})
 
 
 # --- reading --------------------------------------------------------------------------------------------------

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import CohortError, StoreError, known
+from featx.featureset import FeatureSet
 
-if TYPE_CHECKING:
-    from featx.store import FeatureSet  # h5py stays out of this wing
+TABLE = "table"  # in place of a network's name, in the provenance of a table's columns
+MISSING = ("refuse", "drop", "keep")
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,24 @@ class Features:
 
     Attributes
     ----------
-    X : ndarray of shape (n_images, n_features), float32
+    X : ndarray of shape (n_images, n_features)
+        float32 where a network is among the sets: a table's columns are then rounded to it, by less than 1e-7 of
+        themselves. float64 where all sets are tables.
     images : Images
         Ids of the rows.
     sets : tuple of SetFacts
         In the order of the columns.
     dropped : tuple of str
         Ids of images that are in some of the sets only.
+    incomplete : tuple of str
+        Ids of images that are in all sets, with an empty cell in a table: left out, or there with NaN.
     """
 
-    X: NDArray[np.float32]
+    X: NDArray[np.floating]
     images: Images
     sets: tuple[SetFacts, ...]
     dropped: tuple[str, ...]
+    incomplete: tuple[str, ...] = ()
 
 
 def some(names: Iterable[str], most: int = 20) -> str:
@@ -94,7 +100,7 @@ def select_features(available: Sequence[str], specs: Sequence[str] = ()) -> dict
     Parameters
     ----------
     available : sequence of str
-        Names of the sets in the feature files.
+        Names of the sets in the feature files, and of tables of numbers.
     specs : sequence of str
         Each is 'each' (every set in turn), 'all' (all sets side by side), or names joined by '+': of a set, of
         the beginning of its name up to a '/' (all the sets of a network), or with the wildcards ``*?[]``.
@@ -116,6 +122,8 @@ def select_features(available: Sequence[str], specs: Sequence[str] = ()) -> dict
     >>> sets = ["a.x/axial/t/mean", "a.x/coronal/t/mean", "b.y/volume/t/mean"]
     >>> select_features(sets)
     {'a.x': ('a.x/axial/t/mean', 'a.x/coronal/t/mean'), 'b.y': ('b.y/volume/t/mean',)}
+    >>> select_features([*sets, "volumes"], ["volumes+b.y"])
+    {'volumes+b.y': ('volumes', 'b.y/volume/t/mean')}
     >>> select_features(sets, ["b.y+*/axial/*"])
     {'b.y+*/axial/*': ('b.y/volume/t/mean', 'a.x/axial/t/mean')}
     """
@@ -139,23 +147,47 @@ def _resolve(available: Sequence[str], spec: str) -> tuple[str, ...]:
         matches = [one for one in available if one == part or one.startswith(f"{part}/") or fnmatchcase(one, part)]
         if not matches:
             raise CohortError(
-                f"features must name sets of the feature file; {part!r} matches none; {known(available)}; "
+                f"features must name sets that were given; {part!r} matches none; {known(available)}; "
                 "or say 'each' or 'all'"
             )
         found.update(dict.fromkeys(matches))
     return tuple(found)
 
 
-def combine(sets: Sequence[FeatureSet]) -> Features:
+def combine(sets: Sequence[FeatureSet], *, missing: str = "refuse") -> Features:
     """Put feature sets side by side, over the images that are in all of them; rows meet by id, never by position.
+
+    Parameters
+    ----------
+    sets : sequence of FeatureSet
+    missing : str
+        What becomes of images with an empty cell in a table: "refuse" them with an error, "drop" them, or "keep"
+        them with NaN, for heads that take it. NaN in a network's features is always an error.
 
     Raises
     ------
     CohortError
-        No image is in all sets.
+        No image is in all sets, or none is complete; a column of a table is empty for all of them.
     StoreError
         A feature is NaN or infinite, an image appears twice, or two sets disagree whose image it is.
     """
+    if missing not in MISSING:
+        raise ValueError(f"missing must be one of {', '.join(MISSING)}; got {missing!r}")
+    parts, images, dropped = _align(sets)
+    dtype = np.float64 if all(is_table(one) for one in sets) else np.float32
+    X = np.concatenate([part.astype(dtype, copy=False) for part in parts], axis=1)
+    complete = _complete_rows(sets, parts)
+    if not complete.all() and (missing == "refuse" or (missing == "drop" and not complete.any())):
+        raise _not_complete(sets, images, complete)
+    incomplete = tuple(map(str, images.image_id[~complete]))
+    if missing == "drop" and incomplete:
+        X, images = X[complete], images.take(np.flatnonzero(complete))
+    facts = tuple(SetFacts(one.name, one.key, one.X.shape[1], dict(one.provenance)) for one in sets)
+    return Features(X, images, facts, dropped, incomplete)
+
+
+def _align(sets: Sequence[FeatureSet]) -> tuple[list[NDArray[np.floating]], Images, tuple[str, ...]]:
+    """Rows of every set for the images that are in all, these images, and ids of the others."""
     index = [_rows_by_image(one) for one in sets]
     everywhere = sorted(set.intersection(*(set(rows) for rows in index)))
     anywhere = set().union(*index)
@@ -168,9 +200,59 @@ def combine(sets: Sequence[FeatureSet]) -> Features:
     first = Images(sets[0].image_id, sets[0].participant_id, sets[0].session_id).take(rows[0])
     for one, at in zip(sets, rows, strict=True):
         check_same_people(one.name, Images(one.image_id, one.participant_id, one.session_id).take(at), first)
-    X = np.concatenate([one.X[at] for one, at in zip(sets, rows, strict=True)], axis=1)
-    facts = tuple(SetFacts(one.name, one.key, one.X.shape[1], dict(one.provenance)) for one in sets)
-    return Features(X, first, facts, tuple(sorted(anywhere - set(everywhere))))
+    parts = [one.X[at] for one, at in zip(sets, rows, strict=True)]
+    return parts, first, tuple(sorted(anywhere - set(everywhere)))
+
+
+def _complete_rows(sets: Sequence[FeatureSet], parts: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+    """Rows without an empty cell; a column that is empty in all of them is refused."""
+    complete = np.ones(len(parts[0]), dtype=bool)
+    for one, X in zip(sets, parts, strict=True):
+        empty = np.isnan(X) if is_table(one) else np.zeros((len(X), 0), dtype=bool)
+        nowhere = np.flatnonzero(empty.all(axis=0))
+        if len(nowhere):
+            raise CohortError(
+                f"a column of features must have values; {table_columns(one.provenance)[nowhere[0]]!r} of "
+                f"{one.name!r} is empty for all {len(X)} images; leave that column out"
+            )
+        complete &= ~empty.any(axis=1)
+    return complete
+
+
+def _not_complete(sets: Sequence[FeatureSet], images: Images, complete: NDArray[np.bool_]) -> CohortError:
+    names = some([one.name for one in sets if is_table(one)])
+    who = f"image {str(images.image_id[(~complete).argmax()])!r} has" if complete.any() else "every image has"
+    return CohortError(
+        f"features must be complete, but for boosting; {who} an empty cell, in {names}; fill it in, or leave its "
+        "column out"
+    )
+
+
+def is_table(one: FeatureSet) -> bool:
+    """Whether a feature set is a table's columns, not a network's answer."""
+    return one.provenance["network"] == TABLE
+
+
+def table_columns(provenance: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the columns of a feature set that is a table; none for a network's.
+
+    Examples
+    --------
+    >>> table_columns({"network": "table", "recipe": '["hippocampus", "ventricles"]'})
+    ('hippocampus', 'ventricles')
+    """
+    return tuple(json.loads(provenance["recipe"])) if provenance["network"] == TABLE else ()
+
+
+def incomplete_images(sets: Iterable[FeatureSet]) -> set[str]:
+    """Ids of images with an empty cell in one of the sets.
+
+    Examples
+    --------
+    >>> incomplete_images([])
+    set()
+    """
+    return {str(image) for one in sets for image in one.image_id[np.isnan(one.X).any(axis=1)]}
 
 
 def _rows_by_image(one: FeatureSet) -> dict[str, int]:
@@ -180,8 +262,9 @@ def _rows_by_image(one: FeatureSet) -> dict[str, int]:
             f"an image must have one row in a feature set; {one.name!r} has {len(one.image_id)} rows for "
             f"{len(rows)} images; extract again"
         )
-    if not np.isfinite(one.X).all():
-        row = int(np.flatnonzero(~np.isfinite(one.X).all(axis=1))[0])
+    bad = np.isinf(one.X) if is_table(one) else ~np.isfinite(one.X)
+    if bad.any():
+        row = int(np.flatnonzero(bad.any(axis=1))[0])
         raise StoreError(
             f"features must be finite; {one.name!r} is not, at image {one.image_id[row]!r}; extract again"
         )

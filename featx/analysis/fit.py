@@ -1,50 +1,66 @@
-"""All targets x feature sets x heads: a request in, tables and fitted heads out. One bad target harms no other."""
+"""All targets x features x heads x ways to treat confounds: a request in, a result out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from featx import schema
-from featx.analysis.bundle import Bundle, make_bundle
-from featx.analysis.cohort.people import Exclusion, Matched, bare, exclusion, join, people_of
-from featx.analysis.cohort.targets import CONTINUOUS, Target, make_target, number_text
-from featx.analysis.crossval import BASELINE, cross_validate, predict_baseline
-from featx.analysis.features import Features, Images, SetFacts, check_same_people, combine
-from featx.analysis.heads import HEADS, applies
-from featx.analysis.inference.scores import Score, score, score_baseline
-from featx.analysis.request import Request, Result, TargetFacts, check_request, versions
+from featx.analysis.cohort.people import Exclusion, exclusion
+from featx.analysis.cohort.targets import CONTINUOUS, MULTICLASS
+from featx.analysis.crossval import (
+    ADDED,
+    BASELINE,
+    IGNORED,
+    ONLY,
+    RESIDUAL,
+    Answer,
+    Data,
+    Task,
+    Treatment,
+    assemble,
+    cross_validate,
+    cross_validate_many,
+    inner_predictions,
+    predict_baseline,
+)
+from featx.analysis.features import SetFacts, combine
+from featx.analysis.folds.splits import Design, Split
+from featx.analysis.folds.strata import NUMBERS
+from featx.analysis.heads import applies
+from featx.analysis.inference.agebias import COLE, METHODS, correct, fit_bias, is_invertible
+from featx.analysis.jobs import Plan, make_plan
+from featx.analysis.nulls import permute
+from featx.analysis.request import NO_FEATURES, Arm, Job, Request, Result, check_request
+from featx.analysis.results import about_bundle, cautions_of, make_tables
+from featx.analysis.runs.bundle import Bundle, make_bundle
 from featx.analysis.scaling import Floats
-from featx.analysis.splits import Design, make_design
-from featx.errors import CohortError, TargetError
-
-NO_FEATURES = "-"
+from featx.errors import AnalysisError
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class _Job:
-    """A target that can be analysed."""
+class Pass:
+    """One combination of features under one way to treat confounds."""
 
-    target: Target
-    images: Images
-    design: Design
-    heads: tuple[str, ...]
+    features: str
+    confounds: str
 
 
 @dataclass
-class _Tables:
-    """Rows as they come."""
+class _Found:
+    """What comes as it comes."""
 
-    scores: list[pd.DataFrame] = field(default_factory=list)
-    predictions: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
-    bundles: dict[tuple[str, str, str], Bundle] = field(default_factory=dict)
+    plan: Plan
+    arms: dict[str, list[Arm]]
+    bundles: dict[tuple[str, str, str, str], tuple[Job, Answer]] = field(default_factory=dict)
+    permuted: list[dict[str, object]] = field(default_factory=list)
+    exclusions: list[Exclusion] = field(default_factory=list)
 
 
 def run(request: Request, on_progress: Progress | None = None) -> Result:
@@ -67,289 +83,275 @@ def run(request: Request, on_progress: Progress | None = None) -> Result:
         The request, the phenotype table or the features as a whole cannot be used.
     """
     check_request(request)
-    images, partial = _shared_images(request)
-    matched = join(images, request.phenotypes)
-    partly = {bare(one[schema.PARTICIPANT_ID]) for one in partial}  # these have images, and a row that says which
-    exclusions = partial + [one for one in matched.exclusions if not _has_images(one, partly)]
-    jobs = _make_jobs(request, matched, exclusions)
-    tables = _Tables()
-    for job in jobs:
-        _add_baseline(request, job, tables)
-    facts = _fit_all(request, jobs, matched, tables, on_progress)
-    order = {job.target.name: at for at, job in enumerate(jobs)}  # sorting is stable: baseline, then as fitted
-    flow = {
-        "images_with_features": len(images.image_id) + len(partial),
-        "images_with_all_features": len(images.image_id),
-        "images_matched": len(matched.images.image_id),
-        "people_matched": len(set(people_of(matched.images.participant_id))),
-        "people_in_phenotypes": len(set(people_of(request.phenotypes[schema.PARTICIPANT_ID]))),
-    }
+    plan = make_plan(request)
+    found = _Found(plan, {job.target.name: [_baseline(job)] for job in plan.jobs})
+    facts = _fit_all(request, plan, found, on_progress)
+    order = {job.target.name: at for at, job in enumerate(plan.jobs)}
+    exclusions = (*plan.exclusions, *found.exclusions)
+    tables = make_tables(request, plan, found.arms, found.permuted, exclusions)
+    keys = sorted(found.bundles, key=lambda key: order[key[0]])  # sorting is stable: as fitted
     return Result(
         request=request,
-        flow=flow,
+        flow=plan.flow,
         sets=facts,
-        targets=tuple(_facts(job) for job in jobs),
-        splits=_concat([_splits(job) for job in jobs], schema.SPLITS),
-        scores=_concat(sorted(tables.scores, key=lambda one: order[one["target"].iloc[0]]), schema.SCORES),
-        exclusions=pd.DataFrame(exclusions, columns=schema.names(schema.EXCLUSIONS)),
-        predictions={name: pd.concat(parts, ignore_index=True) for name, parts in tables.predictions.items()},
-        bundles=dict(sorted(tables.bundles.items(), key=lambda one: order[one[0][0]])),
-        skipped=tuple((job.target.name, head) for job in jobs for head in request.heads if head not in job.heads),
+        jobs=plan.jobs,
+        arms={name: tuple(arms) for name, arms in found.arms.items()},
+        tables=tables,
+        bundles={key: _bundle(request, plan, facts, tables["scores"], _made(found, key)) for key in keys},
+        skipped=tuple(_skipped(request, plan.jobs)),
+        cautions=cautions_of(request, plan),
     )
 
 
-def _has_images(row: Exclusion, people: set[str]) -> bool:
-    return row["code"] == "no-image" and bare(row[schema.PARTICIPANT_ID]) in people
+def plan_fits(request: Request) -> tuple[Plan, int]:
+    """What `run` would do: who, on which folds, in how many fits."""
+    check_request(request)
+    plan = make_plan(request)
+    return plan, sum(len(group.design.splits) + 1 for one in passes(request) for group in _groups(request, plan, one))
 
 
-# --- decide ---------------------------------------------------------------------------------------------------
+def _baseline(job: Job) -> Arm:
+    predicted = predict_baseline(job.target.y, job.design, kind=job.target.kind, n_classes=len(job.target.classes))
+    return Arm(NO_FEATURES, BASELINE, IGNORED, predicted)
 
 
-def _shared_images(request: Request) -> tuple[Images, list[Exclusion]]:
-    """Ids of the images that are in every set that is used, and rows for those that are in some only."""
-    names = list(dict.fromkeys(name for sets in request.combinations.values() for name in sets))
-    rows = {name: {str(image): at for at, image in enumerate(request.sets[name].image_id)} for name in names}
-    everywhere = sorted(set.intersection(*(set(one) for one in rows.values())))
-    if not everywhere:
-        raise CohortError(
-            f"feature sets must share images to be compared; {', '.join(map(repr, names))} share none; "
-            "fit them in separate runs, or extract all from the same images"
-        )
-    of = {name: _images_of(request, name, [rows[name][image] for image in everywhere]) for name in names}
-    for name in names[1:]:
-        check_same_people(name, of[name], of[names[0]])
-    return of[names[0]], _in_some_only(request, rows, set(everywhere))
+def _skipped(request: Request, jobs: Sequence[Job]) -> Iterator[tuple[str, str, str]]:
+    for job in jobs:
+        if job.target.name in request.inferring.correct_age and job.target.kind != CONTINUOUS:
+            yield job.target.name, "correction of age", "a target must be of numbers to have its age bias corrected"
+        if request.inferring.n_permutations and job.target.kind == MULTICLASS:
+            yield job.target.name, "permutations", "targets of several classes are not permuted"
+        for head in dict.fromkeys(request.heads):
+            if head not in job.heads:
+                yield job.target.name, head, "the head does not suit the kind of the target"
+        for mode in dict.fromkeys(request.adjusting.modes):
+            if mode in RESIDUAL and job.target.kind not in NUMBERS:
+                yield job.target.name, f"confounds {mode}", "confounds are removed from targets that are numbers only"
+                continue
+            for head in job.heads:
+                if not suits(job, head, mode):
+                    why = "the head wants levels, and what confounds leave of a target has none"
+                    yield job.target.name, f"{head}, confounds {mode}", why
 
 
-def _images_of(request: Request, name: str, at: list[int]) -> Images:
-    one = request.sets[name]
-    return Images(one.image_id, one.participant_id, one.session_id).take(np.array(at, dtype=np.intp))
-
-
-def _in_some_only(request: Request, rows: Mapping[str, Mapping[str, int]], everywhere: set[str]) -> list[Exclusion]:
-    partial = []
-    for image in sorted(set().union(*rows.values()) - everywhere):
-        holder = next(name for name in rows if image in rows[name])
-        lacking = next(name for name in rows if image not in rows[name])
-        person = str(request.sets[holder].participant_id[rows[holder][image]])
-        sentence = (
-            f"an image must be in every feature set that is compared; {image!r} is in {holder!r} and not in "
-            f"{lacking!r}; look in the failures table, or fit the sets in separate runs"
-        )
-        partial.append(exclusion("missing-features", sentence, image_id=image, participant_id=person))
-    return partial
-
-
-def _make_jobs(request: Request, matched: Matched, exclusions: list[Exclusion]) -> list[_Job]:
-    jobs = []
-    for name in dict.fromkeys(request.targets):
-        try:
-            jobs.append(_make_job(request, matched, name))
-        except TargetError as error:
-            exclusions.append(exclusion(error.code, error.sentence, target=name))
-            continue
-        exclusions.extend(_missing_values(matched, jobs[-1].target))
-        if not jobs[-1].heads:
-            exclusions.append(_no_head(request, jobs[-1].target))
-    return jobs
-
-
-def _no_head(request: Request, target: Target) -> Exclusion:
-    sentence = (
-        f"a target must have a head that suits its kind; {target.name!r} is {target.kind}, and was given "
-        f"{', '.join(map(repr, dict.fromkeys(request.heads)))}; "
-        f"add one of {', '.join(head for head in HEADS if applies(head, target.kind))}"
-    )
-    return exclusion("wrong-kind", sentence, target=target.name)
-
-
-def _make_job(request: Request, matched: Matched, name: str) -> _Job:
-    target = make_target(matched.phenotypes, name, request.kinds.get(name))
-    images = matched.images.take(target.rows)
-    design = make_design(
-        target.y,
-        people_of(images.participant_id),
-        kind=target.kind,
-        name=name,
-        n_splits=request.n_splits,
-        n_inner=request.n_inner,
-        random_state=request.random_state,
-    )
-    heads = tuple(head for head in dict.fromkeys(request.heads) if applies(head, target.kind))
-    return _Job(target, images, design, heads)
-
-
-def _missing_values(matched: Matched, target: Target) -> list[Exclusion]:
-    without = np.setdiff1d(np.arange(len(matched.images.image_id)), target.rows)
-    gone = matched.images.take(without)
-    return [
-        exclusion(
-            "missing-value",
-            f"a person must have a value to be analysed; {target.name!r} is empty for {str(person)!r}; fill it in",
-            target=target.name,
-            image_id=str(image),
-            participant_id=str(person),
-        )
-        for image, person in zip(gone.image_id, gone.participant_id, strict=True)
-    ]
-
-
-# --- act ------------------------------------------------------------------------------------------------------
+# --- fitting --------------------------------------------------------------------------------------------------
 
 
 def _fit_all(
-    request: Request, jobs: list[_Job], matched: Matched, tables: _Tables, on_progress: Progress | None
+    request: Request, plan: Plan, found: _Found, on_progress: Progress | None
 ) -> dict[str, tuple[SetFacts, ...]]:
     """Fit combination by combination, so that the features of one only are in memory; facts of all of them."""
-    total = len(request.combinations) * sum(len(job.heads) * (job.design.n_splits + 1) for job in jobs)
+    total = sum(len(group.design.splits) + 1 for one in passes(request) for group in _groups(request, plan, one))
     done = 0
+
+    def step(what: str) -> Callable[[], None]:
+        def one_more() -> None:
+            nonlocal done
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total, what)
+
+        return one_more
+
     facts: dict[str, tuple[SetFacts, ...]] = {}
-    for combination, names in request.combinations.items():
-        features = combine([request.sets[name] for name in names])
-        facts[combination] = features.sets
-        X = features.X[np.searchsorted(features.images.image_id.astype(str), matched.images.image_id.astype(str))]
-        for job in jobs:
-
-            def step(what: str = f"{job.target.name} from {combination}") -> None:
-                nonlocal done
-                done += 1
-                if on_progress is not None:
-                    on_progress(done, total, what)
-
-            _fit_job(request, job, tables, (combination, features, X), step)
+    data = None
+    for one in passes(request):
+        if data is None or one.features not in facts:
+            data, facts[one.features] = make_data(request, plan, one.features)
+        for group in _groups(request, plan, one):
+            _fit_group(request, data, one, group, (found, step(group.what(one))))
+        _permute_all(request, data, one, found)
+    facts.pop(NO_FEATURES, None)
     return facts
 
 
-def _fit_job(
-    request: Request,
-    job: _Job,
-    tables: _Tables,
-    of: tuple[str, Features, NDArray[np.float32]],
-    step: Callable[[], None],
+def passes(request: Request) -> list[Pass]:
+    """Combinations under every way to treat confounds; confounds alone come once, and first."""
+    modes = list(dict.fromkeys(request.adjusting.modes))
+    only = [Pass(NO_FEATURES, ONLY)] if ONLY in modes else []
+    rest = [mode for mode in modes if mode != ONLY]
+    return only + [Pass(combination, mode) for combination in request.combinations for mode in rest]
+
+
+def make_data(request: Request, plan: Plan, combination: str) -> tuple[Data, tuple[SetFacts, ...]]:
+    """Rows of all matched images, and the facts of the features. Incomplete confounds are 0: no split holds them."""
+    n = len(plan.matched.images.image_id)
+    facts: tuple[SetFacts, ...] = ()
+    X: NDArray[np.floating] = np.empty((n, 0), dtype=np.float32)
+    if combination != NO_FEATURES:
+        features = combine([request.sets[name] for name in request.combinations[combination]], missing="keep")
+        at = np.searchsorted(features.images.image_id.astype(str), plan.matched.images.image_id.astype(str))
+        X, facts = features.X[at], features.sets
+    site = None
+    if request.adjusting.harmonise != "none" and plan.site is not None:
+        site = np.unique(plan.site.astype(str), return_inverse=True)[1]
+    return Data(X, np.nan_to_num(plan.C, nan=0.0), site), facts
+
+
+def suits(job: Job, head: str, confounds: str) -> bool:
+    """Whether a way to treat confounds suits: what they leave of a target is a number, and no class or level."""
+    return confounds not in RESIDUAL or (job.target.kind in NUMBERS and applies(head, CONTINUOUS))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Jobs that are fitted together, with one head, on one design."""
+
+    head: str
+    jobs: tuple[Job, ...]
+    design: Design
+    is_shared: bool
+
+    def what(self, one: Pass) -> str:
+        """For the progress."""
+        name = self.jobs[0].target.name if len(self.jobs) == 1 else f"{len(self.jobs)} targets"
+        return f"{name} from {one.features}, {self.head}"
+
+
+def _groups(request: Request, plan: Plan, one: Pass) -> list[_Group]:
+    """Ridge takes all targets of a shared design at once; everything else goes one by one."""
+    groups = []
+    for head in dict.fromkeys(head for job in plan.jobs for head in job.heads):
+        own = [job for job in plan.jobs if head in job.heads and suits(job, head, one.confounds)]
+        task = make_task(request, plan, head, CONTINUOUS, one.confounds)
+        shared = [job for job in own if job.shared is not None and task.is_phenome_wide]
+        if shared and shared[0].shared is not None:
+            groups.append(_Group(head, tuple(shared), shared[0].shared, is_shared=True))
+        groups += [_Group(head, (job,), job.design, is_shared=False) for job in own if job not in shared]
+    return groups
+
+
+def make_task(request: Request, plan: Plan, head: str, kind: str, confounds: str) -> Task:
+    """A head with what happens around it, as the request wants it."""
+    adjusting = request.adjusting
+    treatment = Treatment(
+        confounds=confounds,
+        harmonise=adjusting.harmonise,
+        n_preserved=plan.n_preserved,
+        pca=adjusting.pca,
+        calibrate=adjusting.calibrate,
+    )
+    grid = request.grids.get(head, {})
+    return Task(head, kind, treatment, replace(request.options, grid=grid, random_state=request.folding.random_state))
+
+
+def _fit_group(
+    request: Request, data: Data, one: Pass, group: _Group, into: tuple[_Found, Callable[[], None]]
 ) -> None:
-    combination, features, X = of
-    fits = cross_validate(
-        X[job.target.rows],
-        job.target.y,
-        job.design,
-        kind=job.target.kind,
-        heads=job.heads,
-        random_state=request.random_state,
-        n_jobs=request.n_jobs,
-        on_fit=step,
+    """Fit a group in every split and on everybody; what fails is a row of the exclusions."""
+    found, step = into
+    splits = (*group.design.splits, group.design.final)
+    try:
+        if group.is_shared:
+            task = make_task(request, found.plan, group.head, CONTINUOUS, one.confounds)
+            Y = np.full((len(data.X), len(group.jobs)), np.nan)
+            for at, job in enumerate(group.jobs):
+                Y[job.target.rows, at] = job.target.y
+            many = cross_validate_many(data, Y, splits, task, n_jobs=request.n_jobs, on_fit=step)
+            for job, answers in zip(group.jobs, many, strict=True):
+                _add_arm(
+                    found, job, one, group.head, [_of_rows(job, *pair) for pair in zip(splits, answers, strict=True)]
+                )
+            return
+        (job,) = group.jobs
+        task = make_task(request, found.plan, group.head, job.target.kind, one.confounds)
+        own = data.take(job.target.rows)
+        answers = cross_validate(own, job.target.y, splits, task, n_jobs=request.n_jobs, on_fit=step)
+    except AnalysisError as error:
+        for job in group.jobs:
+            found.exclusions.append(_unfitted(job, f"{group.head} on", one, error))
+        return
+    arm = _add_arm(found, job, one, group.head, answers)
+    if job.target.name not in request.inferring.correct_age or job.target.kind != CONTINUOUS:
+        return
+    try:
+        found.arms[job.target.name][-1] = _corrected(arm, own, job, task, request.n_jobs)
+    except AnalysisError as error:
+        found.exclusions.append(_unfitted(job, f"correction of age after {group.head} on", one, error))
+
+
+def _unfitted(job: Job, what: str, one: Pass, error: AnalysisError) -> Exclusion:
+    return exclusion("unfitted", f"{what} {one.features}, confounds {one.confounds}: {error}", target=job.target.name)
+
+
+def _of_rows(job: Job, split: Split, answer: Answer) -> Answer:
+    """A shared split's answer for the rows that have a value."""
+    if not len(split.test):
+        return answer
+    has_value = np.isin(split.test, job.target.rows)
+    return replace(answer, predicted=answer.predicted[has_value], offset=answer.offset[has_value])
+
+
+def _add_arm(found: _Found, job: Job, one: Pass, head: str, answers: Sequence[Answer]) -> Arm:
+    tested = answers[:-1]
+    arm = Arm(
+        one.features,
+        head,
+        one.confounds,
+        assemble(job.design, [answer.predicted for answer in tested]),
+        assemble(job.design, [answer.offset for answer in tested]) if one.confounds in RESIDUAL else None,
     )
-    for one in fits:
-        found = _score(request, job, one.predicted, score)
-        _add(job, tables, (combination, one.head), one.predicted, found)
-        about = _about(request, job, combination, found)
-        bundle = make_bundle(one.head, one.estimator, sets=features.sets, about=about)
-        tables.bundles[job.target.name, one.head, combination] = bundle
+    found.arms[job.target.name].append(arm)
+    found.bundles[job.target.name, head, one.features, one.confounds] = (job, answers[-1])
+    return arm
 
 
-def _add_baseline(request: Request, job: _Job, tables: _Tables) -> None:
-    predicted = predict_baseline(job.target.y, job.design, kind=job.target.kind, n_classes=len(job.target.classes))
-    found = _score(request, job, predicted, score_baseline)
-    _add(job, tables, (NO_FEATURES, BASELINE), predicted, found)
+# --- what is added to an arm ----------------------------------------------------------------------------------
 
 
-def _score(request: Request, job: _Job, predicted: Floats, by: Callable[..., list[Score]]) -> list[Score]:
-    return by(
-        job.target.kind,
-        job.target.y,
-        predicted,
-        people_of(job.images.participant_id),
-        n_bootstrap=request.n_bootstrap,
-        random_state=request.random_state,
-    )
-
-
-def _add(job: _Job, tables: _Tables, label: tuple[str, str], predicted: Floats, found: list[Score]) -> None:
-    """Rows of scores and predictions. The baseline comes first: every later score stands beside its own."""
-    name = job.target.name
-    table = pd.DataFrame(
-        {
-            "target": name,
-            "kind": job.target.kind,
-            "features": label[0],
-            "head": label[1],
-            "metric": [one.metric for one in found],
-            "value": [one.value for one in found],
-            "low": [one.low for one in found],
-            "high": [one.high for one in found],
-            "n": len(job.target.y),
-        }
-    )
-    own = table if label[1] == BASELINE else next(one for one in tables.scores if one["target"].iloc[0] == name)
-    table["baseline"] = own["value"].to_numpy()
-    tables.scores.append(table[schema.names(schema.SCORES)])
-    tables.predictions.setdefault(name, []).append(_prediction_rows(job, label, predicted))
-
-
-def _prediction_rows(job: _Job, label: tuple[str, str], predicted: Floats) -> pd.DataFrame:
-    target = job.target
-    if target.kind == CONTINUOUS:
-        observed = [number_text(one) for one in target.y]
-        likeliest = [number_text(one) for one in predicted]
-    else:
-        observed = [target.classes[int(one)] for one in target.y]
-        likeliest = [target.classes[int(one)] for one in predicted.argmax(axis=1)]
-    table = pd.DataFrame(
-        {
-            "features": label[0],
-            "head": label[1],
-            schema.IMAGE_ID: job.images.image_id,
-            schema.PARTICIPANT_ID: job.images.participant_id,
-            schema.SESSION_ID: job.images.session_id,
-            "fold": job.design.fold,
-            "observed": observed,
-            "predicted": likeliest,
-        }
-    )[schema.names(schema.PREDICTIONS)]
-    for at, level in enumerate(target.classes):
-        table[schema.PROBABILITY + level] = predicted[:, at]
-    return table
-
-
-def _splits(job: _Job) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "target": job.target.name,
-            schema.IMAGE_ID: job.images.image_id,
-            schema.PARTICIPANT_ID: job.images.participant_id,
-            "fold": job.design.fold,
-        }
+def _corrected(arm: Arm, data: Data, job: Job, task: Task, n_jobs: int) -> Arm:
+    """An arm with age-bias corrected predictions beside the raw ones."""
+    y = job.target.y.astype(np.float64)
+    splits = (*job.design.splits, job.design.final)
+    inner = Parallel(n_jobs=n_jobs)(delayed(inner_predictions)(data, y, split, task) for split in splits)
+    biases = [fit_bias(y[split.train], one) for split, one in zip(splits, inner, strict=True)]
+    usable = [one for one in METHODS if one != COLE or all(is_invertible(bias) for bias in biases)]
+    parts: dict[str, list[Floats]] = {method: [] for method in usable}
+    for split, bias in zip(job.design.splits, biases[:-1], strict=True):
+        raw = arm.predicted[split.repeat, split.test]
+        for method, own in parts.items():
+            own.append(correct(bias, raw, y[split.test], method=method))
+    return replace(
+        arm,
+        corrected={method: assemble(job.design, own) for method, own in parts.items()},
+        bias={
+            "slope": np.array([one.slope for one in biases]),
+            "intercept": np.array([one.intercept for one in biases]),
+        },
     )
 
 
-def _facts(job: _Job) -> TargetFacts:
-    target = job.target
-    counts = tuple(int((target.y == at).sum()) for at in range(len(target.classes)))
-    n_people = len(set(people_of(job.images.participant_id)))
-    return TargetFacts(target.name, target.kind, target.classes, counts, len(target.y), n_people)
+def _permute_all(request: Request, data: Data, one: Pass, found: _Found) -> None:
+    adjusting = request.adjusting
+    if not request.inferring.n_permutations or one.confounds in (ONLY, ADDED):
+        return
+    if adjusting.harmonise != "none" or adjusting.pca is not None:
+        return
+    for job in found.plan.jobs:
+        if job.target.kind == MULTICLASS or (one.confounds in RESIDUAL and job.target.kind not in NUMBERS):
+            continue
+        try:
+            found.permuted.append(permute(request, data.take(job.target.rows), job, (one.features, one.confounds)))
+        except AnalysisError as error:
+            found.exclusions.append(_unfitted(job, "permutations of ridge on", one, error))
 
 
-def _about(request: Request, job: _Job, combination: str, found: list[Score]) -> dict[str, Any]:
-    facts = _facts(job)
-    return {
-        "target": facts.name,
-        "kind": facts.kind,
-        "classes": list(facts.classes),
-        "features": combination,
-        "n_images": facts.n_images,
-        "n_people": facts.n_people,
-        "random_state": request.random_state,
-        "scores": [
-            {"metric": one.metric, "value": finite(one.value), "low": finite(one.low), "high": finite(one.high)}
-            for one in found
-        ],
-        "versions": versions(),
-    }
+def _made(found: _Found, key: tuple[str, str, str, str]) -> tuple[Job, Arm, Answer]:
+    target, head, features, confounds = key
+    arm = next(one for one in found.arms[target] if one.label == (features, head, confounds))
+    return found.bundles[key][0], arm, found.bundles[key][1]
 
 
-def finite(value: float) -> float | None:
-    """A number for JSON, which knows no NaN."""
-    return float(value) if np.isfinite(value) else None
-
-
-def _concat(parts: list[pd.DataFrame], columns: tuple[schema.Column, ...]) -> pd.DataFrame:
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=schema.names(columns))
+def _bundle(
+    request: Request,
+    plan: Plan,
+    facts: Mapping[str, tuple[SetFacts, ...]],
+    scores: pd.DataFrame,
+    made: tuple[Job, Arm, Answer],
+) -> Bundle:
+    job, arm, answer = made
+    if answer.kept is None:
+        raise AnalysisError(f"the split without test rows must give a head; {arm.head!r} gave none; report this")
+    about = about_bundle(request, plan, job, scores, arm)
+    people = job.images.participant_id[job.design.final.train]
+    return make_bundle(arm.head, answer.kept, sets=facts.get(arm.features, ()), people=people, about=about)

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from featx import store
 from featx.errors import StoreError
 from featx.extraction.plan import PlannedSet
+from featx.featureset import FeatureSet
 from featx.images.index import Image
-from featx.store import Failure, FeatureSet
+from featx.store import Failure
 
 PART_SECONDS = 30.0
 PART_ROWS = 256

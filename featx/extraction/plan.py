@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from featx import store
 from featx.errors import NetworkError, StoreError, known
+from featx.featureset import digest, feature_key
 from featx.images.index import Image
 from featx.networks import NETWORKS, Network, Recipe, View, get_network
 from featx.networks.recipe import describe
@@ -222,7 +222,7 @@ def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: 
                     "network": request.sheet.name,
                     **weights,
                     "recipe": recipe,
-                    "recipe_digest": store.digest(recipe),
+                    "recipe_digest": digest(recipe),
                     "view": view.name,
                     "tap": tap,
                     "pooling": pooling,
@@ -264,7 +264,7 @@ def still_to_do(
     ids: set[str] | None = None
     for one in planned:
         key, here = done.get(one.name, ("", {}))
-        if here and key != store.feature_key(one.provenance):
+        if here and key != feature_key(one.provenance):
             raise StoreError(
                 f"a feature set must be made one way; {one.name!r} is in the output already with another recipe, "
                 "precision or weights; write to another file, or delete that one"

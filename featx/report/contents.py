@@ -1,4 +1,4 @@
-"""A run's tables as what the page says: sentences, counts, rows. Nothing here draws, reads or writes.
+"""People, classes, folds, and what is missing: a run's tables as what the page says. Nothing here draws or reads.
 
 The columns of every table are those of `featx.schema`. Nothing is made up: where a run does not say, the page does
 not either.
@@ -6,8 +6,6 @@ not either.
 
 from __future__ import annotations
 
-import math
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,31 +15,11 @@ import pandas as pd
 
 from featx import schema
 from featx.analysis.cohort.people import people_of
-from featx.analysis.cohort.targets import CONTINUOUS
-from featx.analysis.inference.scores import METRICS
-from featx.report.wording import (
-    NO_BETTER,
-    UNKNOWN,
-    VERDICTS,
-    decimals,
-    higher_is_better,
-    metric_title,
-    number,
-    short_metric,
-    verdict,
-    with_interval,
-)
+from featx.analysis.folds.splits import TRAIN_ONLY
+from featx.analysis.folds.strata import NUMBERS
+from featx.report.wording import count, decimals, number
 
-BASELINE = "baseline"
-MOST_FIGURES = 6
 MOST_ROWS = 200
-LETTERS = "ABCDEF"
-_OPTIONS = {
-    "--folds": "n_splits",
-    "--inner-folds": "n_inner",
-    "--bootstrap": "n_bootstrap",
-    "--seed": "random_state",
-}
 _FLOW = {
     "images_indexed": "images indexed",
     "images_extracted": "images extracted",
@@ -52,55 +30,6 @@ _FLOW = {
     "people_matched": "people behind these images",
     "people_in_phenotypes": "people in the phenotype table",
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the run says of one target, in sentences.
-
-    Attributes
-    ----------
-    target : str
-    verdict : str
-        Key of `featx.report.wording.VERDICTS`.
-    headline, detail, caution : str
-        The answer; whom and what it rests on; what to hold against it ("" for nothing).
-    """
-
-    target: str
-    verdict: str
-    headline: str
-    detail: str
-    caution: str
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """One row of a scores table. `letter` names it in the figures; "" where it is not drawn."""
-
-    letter: str
-    features: str
-    head: str
-    cells: tuple[str, ...]
-    n: str
-    numbers: tuple[float, float, float, float]  # first metric: value, low, high, baseline
-    is_best: bool
-    is_baseline: bool
-
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """Scores of one target, best first by the first metric, the baseline last."""
-
-    metrics: tuple[str, ...]
-    legend: str
-    rows: tuple[ScoreRow, ...]
-    ends: tuple[float, float]
-
-    @property
-    def n_heads(self) -> int:
-        """Combinations of features and head, the baseline left out."""
-        return sum(not row.is_baseline for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -122,159 +51,6 @@ class Listing:
     left_out: int
 
 
-# --- scores ---------------------------------------------------------------------------------------------------
-
-
-def unit_of(facts: Mapping[str, Any]) -> str:
-    """A target's unit, where the run names one."""
-    return str(facts.get("unit") or facts.get("units") or "")
-
-
-def score_table(scores: pd.DataFrame, unit: str = "") -> ScoreTable:
-    """The scores of one target as rows of feature set and head.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        Columns of `featx.schema.SCORES`, rows of one target; value, low, high and baseline as numbers.
-    unit : str
-        The target's, "" where unknown.
-    """
-    metrics = [name for name in METRICS if name in set(scores["metric"])]
-    metrics += [name for name in dict.fromkeys(scores["metric"]) if name not in METRICS]
-    places = {name: _places(scores[scores["metric"] == name]) for name in metrics}
-    combinations = [
-        _Combination(str(features), str(head), rows.set_index("metric").to_dict("index"))
-        for (features, head), rows in scores.groupby(["features", "head"], sort=False)
-    ]
-    heads = [one for one in combinations if one.head != BASELINE]
-    ranked = sorted(heads, key=lambda one: _rank(one, metrics[0]))
-    rows = [
-        _score_row(one, metrics, places, letter=LETTERS[at] if at < MOST_FIGURES else "", is_best=at == 0)
-        for at, one in enumerate(ranked)
-    ]
-    rows += [_score_row(one, metrics, places) for one in combinations if one.head == BASELINE]
-    return ScoreTable(tuple(metrics), _legend(metrics, unit), tuple(rows), _ends(rows))
-
-
-@dataclass(frozen=True)
-class _Combination:
-    features: str
-    head: str
-    scores: Mapping[Any, Mapping[Any, Any]]  # metric, then column
-
-
-def _places(scores: pd.DataFrame) -> int | None:
-    """Decimals of one metric's column; one without a unit is never told to more than three."""
-    heads = scores[scores["head"] != BASELINE]
-    has_unit = any(METRICS[name].has_unit for name in scores["metric"] if name in METRICS)
-    return decimals(((heads["high"] - heads["low"]) / 2).tolist(), most=6 if has_unit else 3)
-
-
-def _rank(one: _Combination, metric: str) -> float:
-    value = float(one.scores[metric]["value"]) if metric in one.scores else math.nan
-    if math.isnan(value):
-        return math.inf
-    return -value if higher_is_better(metric) else value
-
-
-def _score_row(
-    one: _Combination,
-    metrics: Sequence[str],
-    places: Mapping[str, int | None],
-    letter: str = "",
-    is_best: bool = False,
-) -> ScoreRow:
-    cells = [
-        with_interval(found["value"], found["low"], found["high"], places[name])
-        if (found := one.scores.get(name))
-        else "–"
-        for name in metrics
-    ]
-    first = one.scores.get(metrics[0], {})
-    numbers = tuple(float(first.get(column, math.nan)) for column in ("value", "low", "high", "baseline"))
-    sizes = sorted({int(found["n"]) for found in one.scores.values()})
-    return ScoreRow(
-        letter=letter,
-        features="" if one.head == BASELINE else one.features,
-        head=one.head,
-        cells=tuple(cells),
-        n=" or ".join(f"{n:,}" for n in sizes),
-        numbers=(numbers[0], numbers[1], numbers[2], numbers[3]),
-        is_best=is_best,
-        is_baseline=one.head == BASELINE,
-    )
-
-
-def _legend(metrics: Sequence[str], unit: str) -> str:
-    said = []
-    for name in metrics:
-        title = metric_title(name)
-        in_unit = f", in {unit}" if unit and name in METRICS and METRICS[name].has_unit else ""
-        direction = "higher" if higher_is_better(name) else "lower"
-        if title != short_metric(name) or in_unit:
-            said.append(f"{short_metric(name)}: {title}{in_unit} ({direction} is better)")
-        else:
-            said.append(f"{title} ({direction} is better)")
-    return "; ".join(said)
-
-
-def _ends(rows: Sequence[ScoreRow]) -> tuple[float, float]:
-    found = [number for row in rows for number in row.numbers if math.isfinite(number)]
-    return (min(found), max(found)) if found else (0.0, 1.0)
-
-
-# --- the answer -----------------------------------------------------------------------------------------------
-
-
-def answer(target: str, table: ScoreTable, scores: pd.DataFrame, unit: str = "") -> Answer:
-    """The best combination against the baseline, plainly.
-
-    Parameters
-    ----------
-    target : str
-    table : ScoreTable
-        Of this target.
-    scores : DataFrame
-        The rows it was made from.
-    unit : str
-        The target's, "" where unknown.
-    """
-    best = next((row for row in table.rows if row.is_best), None)
-    if best is None or math.isnan(best.numbers[0]):
-        return Answer(target, UNKNOWN, "No head was scored.", "", "")
-    metric = table.metrics[0]
-    value, low, high, baseline = best.numbers
-    word = verdict(metric, low, high, baseline)
-    places = _places(scores[scores["metric"] == metric])
-    in_unit = f" {unit}" if unit and metric in METRICS and METRICS[metric].has_unit else ""
-    against = "" if math.isnan(baseline) else f" against {number(baseline, places)}{in_unit} for the baseline"
-    headline = f"{metric_title(metric)} {with_interval(value, low, high, places)}{in_unit}{against}"
-    if word == NO_BETTER:
-        headline = f"No better than the baseline: {headline}, which the interval includes"
-    elif word != UNKNOWN:
-        headline = f"{VERDICTS[word]}: {headline}"
-    else:
-        headline = f"{headline}; {VERDICTS[word]}"
-    rest = zip(table.metrics[1:], best.cells[1:], strict=True)
-    others = "; ".join(f"{short_metric(name)} {cell}" for name, cell in rest if cell != "–")
-    detail = f"{best.head} on {best.features}, {count_images(best.n)} out of fold{f' ({others})' if others else ''}"
-    return Answer(target, word, headline[0].upper() + headline[1:] + ".", detail + ".", _caution(table.n_heads))
-
-
-def count_images(n: str) -> str:
-    """A number of images, already written, with its noun."""
-    return f"{n} image" if n == "1" else f"{n} images"
-
-
-def _caution(n_heads: int) -> str:
-    if n_heads < 2:
-        return ""
-    return (
-        f"The best of {n_heads:,} combinations of features and head, chosen by this very score, which is optimistic."
-    )
-
-
 # --- people ---------------------------------------------------------------------------------------------------
 
 
@@ -287,36 +63,35 @@ def flow(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def command(facts: Mapping[str, Any]) -> str:
-    """The call of `featx fit` that made a run; the feature file's name is not stored, for only its keys matter.
+def first_repeat(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions as figures show them: of the first repeat, less what confounds say of a residualised target.
 
-    Examples
-    --------
-    >>> arguments = {"targets": ["age"], "heads": ["ridge"], "combinations": {"a.x": []}, "random_state": 0}
-    >>> command({"arguments": arguments, "phenotypes": {"file": "people of 2026.tsv"}})
-    "featx fit features.h5 'people of 2026.tsv' --target age --head ridge --features a.x --seed 0"
+    Parameters
+    ----------
+    predictions : DataFrame
+        Columns of `featx.schema.PREDICTIONS`, rows of one target.
+
+    Returns
+    -------
+    DataFrame
+        As given; observed and predicted are float64 numbers in rows that have a confounds' part.
     """
-    arguments = facts.get("arguments") or {}
-    words = ["featx", "fit", "features.h5", (facts.get("phenotypes") or {}).get("file") or "phenotypes.tsv"]
-    for option, values in (
-        ("--target", arguments.get("targets", ())),
-        ("--head", arguments.get("heads", ())),
-        ("--features", arguments.get("combinations", ())),
-        ("--kind", [f"{name}={kind}" for name, kind in arguments.get("kinds", {}).items()]),
-    ):
-        words += [word for value in values for word in (option, str(value))]
-    for option, name in _OPTIONS.items():
-        words += [option, str(arguments[name])] if name in arguments else []
-    return shlex.join(words)
+    own = predictions[predictions["repeat"] == 0]
+    if schema.CONFOUND_PART not in own or not (has_part := own[schema.CONFOUND_PART].notna()).any():
+        return own
+    own = own.astype({"observed": object, "predicted": object})
+    for name in ("observed", "predicted"):
+        own.loc[has_part, name] = own.loc[has_part, name].astype(float) - own.loc[has_part, schema.CONFOUND_PART]
+    return own
 
 
 def scored_images(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row per scored image, whatever head it was scored with."""
+    """One row per scored image, whatever arm and repeat it was scored in."""
     return predictions.drop_duplicates(schema.IMAGE_ID)
 
 
 def numeric_summary(images: pd.DataFrame) -> dict[str, str]:
-    """n, mean, SD, median and range of a continuous target over its scored images."""
+    """n, mean, SD, median and range of a target of numbers over its scored images."""
     values = images["observed"].astype(float)
     places = decimals([values.std(ddof=1) / 20]) if len(values) > 1 else None
     return size_summary(images) | {
@@ -328,29 +103,51 @@ def numeric_summary(images: pd.DataFrame) -> dict[str, str]:
 
 
 def size_summary(images: pd.DataFrame) -> dict[str, str]:
-    """Images and people of a target of classes."""
+    """Images and people of a target."""
     return {"images": f"{len(images):,}", "people": f"{len(set(people_of(images[schema.PARTICIPANT_ID]))):,}"}
 
 
-def class_summary(images: pd.DataFrame, levels: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Level, images and share of each class over the scored images."""
+def class_summary(images: pd.DataFrame, levels: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Label, images and share of each level over the scored images.
+
+    Parameters
+    ----------
+    images : DataFrame
+    levels : mapping of str to str
+        Level as observed, to its label.
+    """
     counts = images["observed"].value_counts()
     return [
-        (level, f"{int(counts.get(level, 0)):,}", f"{100 * counts.get(level, 0) / max(1, len(images)):.0f} %")
-        for level in levels
+        (label, f"{int(counts.get(level, 0)):,}", f"{100 * counts.get(level, 0) / max(1, len(images)):.0f} %")
+        for level, label in levels.items()
     ]
 
 
 def levels_of(facts: Mapping[str, Any], predictions: pd.DataFrame) -> list[str]:
-    """Levels of a target in the order of its probability columns."""
+    """Levels of a target of classes, in the order of its probability columns."""
     start = len(schema.PROBABILITY)
     columns = [str(name)[start:] for name in predictions.columns if str(name).startswith(schema.PROBABILITY)]
     return columns or [str(level) for level in facts.get("classes", ())]
 
 
-def is_continuous(facts: Mapping[str, Any]) -> bool:
-    """Whether a target's kind is continuous."""
-    return bool(facts.get("kind") == CONTINUOUS)
+def ordinal_levels(facts: Mapping[str, Any], images: pd.DataFrame) -> dict[str, str]:
+    """Numbers of an ordinal target as they are written, in rising order, to their labels.
+
+    A label is taken where the run names as many levels as there are numbers; else a number is its own.
+
+    Examples
+    --------
+    >>> ordinal_levels({"classes": ["low", "high"]}, pd.DataFrame({"observed": ["2", "1", "1"]}))
+    {'1': 'low', '2': 'high'}
+    """
+    found = sorted(set(images["observed"]), key=float)
+    labels = [str(one) for one in facts.get("classes", ())]
+    return dict(zip(found, labels if len(labels) == len(found) else found, strict=True))
+
+
+def is_number(facts: Mapping[str, Any]) -> bool:
+    """Whether a target is predicted as a number: continuous or ordinal."""
+    return facts.get("kind") in NUMBERS
 
 
 def confusion(predictions: pd.DataFrame, levels: Sequence[str]) -> list[tuple[str, list[tuple[str, float]], str]]:
@@ -364,11 +161,65 @@ def confusion(predictions: pd.DataFrame, levels: Sequence[str]) -> list[tuple[st
     return rows
 
 
+# --- folds ----------------------------------------------------------------------------------------------------
+
+
 def people_in_two_folds(splits: pd.DataFrame) -> int:
-    """How many times a participant is test in more than one fold of a target: 0 in a sound run."""
+    """How many times a participant is on two sides in one repeat of a target: 0 in a sound run.
+
+    Two sides are two folds, or a fold and those who only train.
+    """
     person = pd.Series(people_of(splits[schema.PARTICIPANT_ID]), index=splits.index)
-    folds = splits.groupby([splits["target"], person])["fold"].nunique()
+    folds = splits.groupby([splits["target"], splits["repeat"], person])["fold"].nunique()
     return int((folds > 1).sum())
+
+
+def folds(facts: Mapping[str, Any], splits: pd.DataFrame) -> list[str]:
+    """How it was cross-validated, as far as the run says and its table of splits shows.
+
+    Parameters
+    ----------
+    facts : mapping
+        run.json.
+    splits : DataFrame
+        Columns of `featx.schema.SPLITS`.
+    """
+    if not len(splits):
+        return []
+    arguments = facts.get("arguments") or {}
+    asked, columns = arguments.get("folding") or {}, arguments.get("columns") or {}
+    said = [_counted(splits)]
+    if asked.get("scheme") == "site":
+        said.append(f"Each fold is a site of the column {columns.get('site', '')!r}, left out whole.")
+    if asked.get("scheme") == "given":
+        said.append("The folds were given, not drawn.")
+    if columns.get("group"):
+        said.append(f"Whoever shares a value of {columns['group']!r} is never divided.")
+    if "n_inner" in asked:
+        said.append(f"{asked['n_inner']} inner folds were asked for, to choose the heads' parameters.")
+    if "random_state" in asked:
+        said.append(f"Seed (random_state) {asked['random_state']}.")
+    twice = people_in_two_folds(splits)
+    if twice:
+        said.append(f"Warning: {count(twice, 'time')} a person is on two sides in one repeat of a target.")
+    else:
+        said.append("Checked in splits.csv: nobody is on two sides in one repeat of a target.")
+    return said
+
+
+def _counted(splits: pd.DataFrame) -> str:
+    tested = splits[splits["fold"] != TRAIN_ONLY]
+    counts = sorted({int(n) for n in tested.groupby(["target", "repeat"])["fold"].nunique()})
+    repeats = int(splits["repeat"].max()) + 1
+    said = f"{' or '.join(map(str, counts))} outer {'fold' if counts == [1] else 'folds'}, counted in splits.csv"
+    said += f", in {count(repeats, 'repeat')}" if repeats > 1 else ""
+    said += ", shared by all targets" if set(splits["target"]) == {schema.SHARED} else ""
+    only = int(
+        (splits[splits["repeat"] == 0].groupby("target")["fold"].agg(lambda one: (one == TRAIN_ONLY).sum())).max()
+    )
+    return said + (
+        f"; up to {count(only, 'image')} of a target only {'trains' if only == 1 else 'train'}." if only else "."
+    )
 
 
 # --- what is missing ------------------------------------------------------------------------------------------
@@ -386,12 +237,53 @@ def groups(table: pd.DataFrame, where: str) -> list[Group]:
     """
     found = []
     for code, rows in table.groupby("code", sort=True):
-        places = ", ".join(one or "all" for one in dict.fromkeys(rows[where]))
+        places = some([one or "all" for one in dict.fromkeys(rows[where])])
         found.append(Group(str(code), schema.REASONS.get(str(code), ""), len(rows), places))
     return sorted(found, key=lambda group: (-group.n, group.code))
+
+
+def some(names: Sequence[str], most: int = 12) -> str:
+    """The first of many names, and how many more there are.
+
+    Examples
+    --------
+    >>> some(["a", "b"]), some(["a", "b", "c"], most=1)
+    ('a, b', 'a and 2 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def listing(table: pd.DataFrame, most: int = MOST_ROWS) -> Listing:
     """The first rows of a table, and how many are left out."""
     rows = tuple(tuple(str(value) for value in row) for row in table.head(most).itertuples(index=False))
     return Listing(tuple(str(name) for name in table.columns), rows, max(0, len(table) - most))
+
+
+def skipped(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """What was not fitted: one sentence per head and reason, with the targets.
+
+    Examples
+    --------
+    >>> skipped([{"target": one, "head": "ridge", "sentence": "it does not suit"} for one in ("sex", "site")])
+    ['ridge for sex, site: it does not suit']
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in rows:
+        found.setdefault((one["head"], one["sentence"]), []).append(one["target"])
+    return [f"{head} for {some(targets)}: {sentence}" for (head, sentence), targets in found.items()]
+
+
+@dataclass(frozen=True)
+class Cautions:
+    """Cautions of one code: their sentences, each with its target ("" where it concerns all)."""
+
+    code: str
+    sentences: tuple[tuple[str, str], ...]
+
+
+def cautions(rows: Sequence[Mapping[str, str]]) -> list[Cautions]:
+    """A run's cautions by code, in its order."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for one in rows:
+        found.setdefault(one["code"], []).append((one["sentence"], one.get("target", "")))
+    return [Cautions(code, tuple(sentences)) for code, sentences in found.items()]

@@ -11,46 +11,52 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
 import featx
 from featx import schema
-from featx.analysis.cohort.targets import BINARY
-from featx.analysis.inference.points import calibration_points, roc_points
-from featx.analysis.rundir import Run, read_run
+from featx.analysis.cohort.targets import CONTINUOUS, ORDINAL
+from featx.analysis.inference.breakdown import LEAST_PEOPLE
+from featx.analysis.runs.rundir import Run, read_run
 from featx.errors import AnalysisError
-from featx.report import contents, figures
-from featx.report.contents import Answer, Group, Listing, ScoreRow, ScoreTable
-from featx.report.wording import count, number, short_metric
+from featx.report import contents, evidence, panels
+from featx.report.answers import MOST_FIGURES, Answer, ScoreRow, ScoreTable, answer, score_table, strength
+from featx.report.contents import Group, Listing
+from featx.report.evidence import Compared, Grid, Parts
+from featx.report.panels import Panel, Scored
+from featx.report.repeat import command
+from featx.report.wording import features_words, number, short_metric
 
-
-@dataclass(frozen=True)
-class Panel:
-    """One figure with what it is of."""
-
-    letter: str
-    title: str
-    svg: Markup
-    caption: str
+MOST_TARGETS = 30  # of more, the page shows these in full and all of them in one table
+MOST_WORDS = 1500  # letters of a command that stands open
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """True against predicted levels of one head."""
+    """True against predicted levels of one arm."""
 
     row: ScoreRow
     rows: list[tuple[str, list[tuple[str, float]], str]]
 
 
 @dataclass(frozen=True)
+class Told:
+    """Tables with the sentence that says how to read them, and a figure where there is one."""
+
+    note: str
+    grids: tuple[Grid, ...]
+    panel: Panel | None = None
+
+
+@dataclass(frozen=True)
 class TargetPart:
-    """What the page shows of one target."""
+    """What the page shows of one target; None and empty lists where the run says nothing."""
 
     name: str
     kind: str
     unit: str
+    is_number: bool
     levels: list[str]
     summary: Mapping[str, str]
     classes: list[tuple[str, str, str]]
@@ -59,6 +65,18 @@ class TargetPart:
     strips: list[Markup]
     panels: list[Panel]
     confusions: list[Confusion]
+    n_repeats: int
+    compared: Compared | None
+    chance: Told | None
+    parts: list[Parts]
+    worst: Grid | None
+    bias: Told | None
+
+    @property
+    def part_words(self) -> str:
+        """What the people are broken down by."""
+        captions = dict.fromkeys(grid.caption for part in self.parts for grid in part.grids)
+        return ", ".join([next(iter(captions)), *(one.lower() for one in list(captions)[1:])])
 
 
 def write_report(run_dir: Path, output: Path | None = None) -> Path:
@@ -115,139 +133,108 @@ def render(run: Run) -> str:
     environment.filters["breakable"] = _breakable
     environment.filters["two_lines"] = _two_lines
     environment.filters["short_metric"] = short_metric
-    targets = [_target_part(run, facts, at) for at, facts in enumerate(run.facts["targets"])]
+    tables = _score_tables(run)
+    shown = _shown(run, tables)
+    targets = [_target_part(run, facts, tables[str(facts["name"])], f"t{at}") for at, facts in shown]
     return environment.get_template("report.html.j2").render(
         title=run.path.resolve().name,
         version=featx.__version__,
         targets=targets,
+        overview=_overview(run, tables),
+        cautions=contents.cautions(run.facts.get("cautions") or []),
         flow=contents.flow(
             {"images_failed": run.failures[schema.IMAGE_ID].nunique(), **(run.facts.get("flow") or {})}
         ),
         scored=[(part.name, part.summary["images"], part.summary["people"]) for part in targets],
-        most_figures=contents.MOST_FIGURES,
+        most_figures=MOST_FIGURES,
+        least_people=LEAST_PEOPLE,
         exclusions=_missing(run.exclusions, "target", schema.EXCLUSIONS_CSV),
         failures=_missing(run.failures, "step", schema.FAILURES_CSV),
-        skipped=run.facts.get("skipped") or [],
-        folds=_folds(run),
+        skipped=contents.skipped(run.facts.get("skipped") or []),
+        folds=contents.folds(run.facts, run.splits),
         sets=_feature_sets(run.facts.get("features") or []),
-        heads=[one | {"parameters": _parameters(one)} for one in run.facts.get("heads") or []],
-        phenotypes=_pairs(run.facts.get("phenotypes")),
-        command=contents.command(run.facts),
-        arguments=_pairs(run.facts.get("arguments")),
+        heads=[
+            one | {"parameters": _parameters(one), "arm": features_words(one["features"], one["confounds"])}
+            for one in run.facts.get("heads") or []
+        ],
+        files=_files(run.facts),
+        command=command(run.facts),
+        most_words=MOST_WORDS,
+        arguments=_arguments(run.facts.get("arguments")),
         versions=_pairs(run.facts.get("versions")),
     )
 
 
-# --- one target -----------------------------------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------------------------------
 
 
-def _target_part(run: Run, facts: Mapping[str, Any], at: int) -> TargetPart:
-    name = str(facts["name"])
-    scores = run.scores[run.scores["target"] == name]
+def _score_tables(run: Run) -> dict[str, ScoreTable]:
+    """By target, in the order of the run."""
+    units = {str(one["name"]): str(one.get("unit", "")) for one in run.facts["targets"]}
+    own = dict(list(run.scores.groupby("target", sort=False)))
+    return {name: score_table(own[name], unit) for name, unit in units.items()}
+
+
+def _shown(run: Run, tables: Mapping[str, ScoreTable]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Targets that are shown in full, with their place in the run: all in its order, or the best of very many."""
+    every = list(enumerate(run.facts["targets"]))
+    if len(every) <= MOST_TARGETS:
+        return every
+    return sorted(every, key=lambda one: -strength(tables[str(one[1]["name"])]))[:MOST_TARGETS]
+
+
+def _overview(run: Run, tables: Mapping[str, ScoreTable]) -> Grid | None:
+    if len(tables) <= MOST_TARGETS:
+        return None
+    kinds = {str(one["name"]): str(one["kind"]) for one in run.facts["targets"]}
+    ranked = sorted(tables, key=lambda name: -strength(tables[name]))
+    return evidence.overview([(name, kinds[name], tables[name]) for name in ranked], run.permutations)
+
+
+def _target_part(run: Run, facts: Mapping[str, Any], table: ScoreTable, prefix: str) -> TargetPart:
+    name, is_number = str(facts["name"]), contents.is_number(facts)
+    every = (run.scores, run.comparisons, run.permutations, run.breakdowns, run.age_bias)
+    scores, comparisons, permutations, breakdowns, age_bias = (one[one["target"] == name] for one in every)
     predictions = run.predictions[name]
-    unit = contents.unit_of(facts)
-    table = contents.score_table(scores, unit)
     images = contents.scored_images(predictions)
-    continuous = contents.is_continuous(facts)
-    levels = [] if continuous else contents.levels_of(facts, predictions)
-    drawn = [row for row in table.rows if row.letter]
-    of = {row.letter: _rows_of(predictions, row) for row in drawn}
-    if continuous:
-        panels = _scatters(f"{name} ({unit})" if unit else name, table, drawn, of, f"t{at}")
-    elif facts["kind"] == BINARY:
-        panels = _binary_panels(name, levels[-1], drawn, of, f"t{at}")
-    else:
-        panels = [_one_against_rest(name, levels, drawn[0], of[drawn[0].letter], f"t{at}")] if drawn else []
+    levels = _levels(facts, predictions, images)
+    scored = Scored(facts, table, panels.drawn_rows(predictions, table), levels, prefix)
+    drawn = [(row, scored.drawn[row.letter]) for row in scored.rows]
+    chance, bias = evidence.chance(permutations), evidence.age_bias(age_bias, table)
+    n_repeats = int(predictions["repeat"].max()) + 1
     return TargetPart(
         name=name,
         kind=str(facts["kind"]),
-        unit=unit,
-        levels=levels,
-        summary=contents.numeric_summary(images) if continuous else contents.size_summary(images),
-        classes=[] if continuous else contents.class_summary(images, levels),
-        answer=contents.answer(name, table, scores, unit),
+        unit=table.unit,
+        is_number=is_number,
+        levels=list(levels),
+        summary=contents.numeric_summary(images) if is_number else contents.size_summary(images),
+        classes=contents.class_summary(images, levels),
+        answer=answer(facts, table, scores, comparisons),
         table=table,
-        strips=[Markup(figures.strip(*row.numbers, table.ends)) for row in table.rows],
-        panels=panels,
-        confusions=[Confusion(row, contents.confusion(of[row.letter], levels)) for row in drawn if levels],
+        strips=[Markup(panels.strip(*row.numbers, table.ends)) for row in table.rows],
+        panels=panels.panels(scored),
+        confusions=[]
+        if is_number
+        else [Confusion(row, contents.confusion(rows, list(levels))) for row, rows in drawn],
+        n_repeats=n_repeats,
+        compared=evidence.compared(comparisons, table),
+        chance=Told(chance[0], (chance[1],)) if chance else None,
+        parts=evidence.parts(breakdowns, table),
+        worst=evidence.worst(
+            breakdowns, contents.first_repeat(predictions), table, is_number=is_number, n_repeats=n_repeats
+        ),
+        bias=Told(*bias, panels.bias_panel(scored)) if bias else None,
     )
 
 
-def _rows_of(predictions: pd.DataFrame, row: ScoreRow) -> pd.DataFrame:
-    return predictions[(predictions["features"] == row.features) & (predictions["head"] == row.head)]
-
-
-def _scatters(
-    name: str, table: ScoreTable, drawn: Sequence[ScoreRow], of: Mapping[str, pd.DataFrame], prefix: str
-) -> list[Panel]:
-    numbers = {letter: rows[["observed", "predicted"]].to_numpy(np.float64) for letter, rows in of.items()}
-    every = np.concatenate(list(numbers.values())) if numbers else np.zeros((1, 2))
-    panels = []
-    for row in drawn:
-        scores = dict(zip(table.metrics, row.cells, strict=True))
-        note = [f"{short_metric(metric)} {scores[metric]}" for metric in ("mae", "r") if metric in scores]
-        svg = figures.scatter(
-            numbers[row.letter][:, 0],
-            numbers[row.letter][:, 1],
-            ends=(float(every.min()), float(every.max())),
-            target=name,
-            note="\n".join(note),
-            alt=f"Predicted against true {name}, {row.head} on {row.features}: {'; '.join(note)}",
-            prefix=f"{prefix}{row.letter}",
-        )
-        said = f"{contents.count_images(row.n)}, out of fold; dashed: predicted equals true."
-        panels.append(Panel(row.letter, _title(row), Markup(svg), said))
-    return panels
-
-
-def _binary_panels(
-    name: str, level: str, drawn: Sequence[ScoreRow], of: Mapping[str, pd.DataFrame], prefix: str
-) -> list[Panel]:
-    curves, panels = [], []
-    for row in drawn:
-        rows = of[row.letter]
-        positive = (rows["observed"] == level).to_numpy()
-        probability = rows[schema.PROBABILITY + level].to_numpy(np.float64)
-        roc = roc_points(positive, probability)
-        label = f"{row.letter}  {row.cells[0]}"
-        x, y = (roc[f"{rate}_positive_rate"].to_numpy(np.float64) for rate in ("false", "true"))
-        curves.append(figures.Curve(label, x, y))
-        points = calibration_points(positive, probability)
-        parts = (points[column].to_numpy(np.float64) for column in ("predicted", "observed", "low", "high"))
-        svg = figures.calibration(
-            *parts,
-            probability=probability,
-            level=level,
-            alt=f"Calibration of {name}, {row.head} on {row.features}",
-            prefix=f"{prefix}{row.letter}",
-        )
-        said = f"Calibration: {len(points)} bins of about equally many images; grey: where the predictions lie."
-        panels.append(Panel(row.letter, _title(row), Markup(svg), said))
-    if not curves:
-        return []
-    areas = "; ".join(curve.label for curve in curves)
-    svg = figures.roc(curves, alt=f"ROC curves of {name}; AUC: {areas}", prefix=prefix)
-    said = f"Letters as in the table, with the AUC. The class that is found is {level}."
-    return [Panel("", "ROC", Markup(svg), said), *panels]
-
-
-def _one_against_rest(name: str, levels: Sequence[str], row: ScoreRow, rows: pd.DataFrame, prefix: str) -> Panel:
-    curves = []
-    for level in levels[: contents.MOST_FIGURES]:
-        roc = roc_points(rows["observed"] == level, rows[schema.PROBABILITY + level])
-        x, y = (roc[f"{rate}_positive_rate"].to_numpy(np.float64) for rate in ("false", "true"))
-        area = float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
-        curves.append(figures.Curve(f"{figures.cut(level)}  {area:.2f}", x, y))
-    more = len(levels) - len(curves)
-    said = "Each class against the others, with its AUC."
-    if more:
-        said += f" {count(more, 'class', 'classes')} not drawn."
-    svg = figures.roc(curves, alt=f"ROC curves of {name}, each class against the others", prefix=prefix)
-    return Panel(row.letter, _title(row), Markup(svg), said)
-
-
-def _title(row: ScoreRow) -> str:
-    return f"{row.head} on {row.features}"
+def _levels(facts: Mapping[str, Any], predictions: pd.DataFrame, images: pd.DataFrame) -> dict[str, str]:
+    """Levels as observed to their labels; none for a continuous target."""
+    if facts["kind"] == CONTINUOUS:
+        return {}
+    if facts["kind"] == ORDINAL:
+        return contents.ordinal_levels(facts, images)
+    return {level: level for level in contents.levels_of(facts, predictions)}
 
 
 # --- the rest of the page -------------------------------------------------------------------------------------
@@ -278,28 +265,24 @@ def _feature_sets(features: Sequence[Mapping[str, Any]]) -> list[tuple[str, list
     return list(found.items())
 
 
-def _folds(run: Run) -> list[str]:
-    """How it was cross-validated, as far as the run says and the splits show."""
-    if not len(run.splits):
-        return []
-    asked = run.facts.get("arguments") or {}
-    folds = {int(n) for n in run.splits.groupby("target")["fold"].nunique()}
-    said = [f"{' or '.join(str(n) for n in sorted(folds))} outer folds, counted in splits.csv."]
-    if "n_inner" in asked:
-        said.append(f"{asked['n_inner']} inner folds were asked for, to choose the heads' parameters.")
-    if "random_state" in asked:
-        said.append(f"Seed (random_state) {asked['random_state']}.")
-    twice = contents.people_in_two_folds(run.splits)
-    if twice:
-        said.append(f"Warning: {count(twice, 'person is', 'people are')} test in more than one fold of a target.")
-    else:
-        said.append("Checked in splits.csv: nobody is test in two folds of one target.")
-    return said
-
-
 def _parameters(head: Mapping[str, Any]) -> str:
     chosen = head.get("parameters") or {}
-    return ", ".join(f"{name} {number(float(value))}" for name, value in chosen.items())
+    return ", ".join(f"{name} {one if isinstance(one, str) else number(float(one))}" for name, one in chosen.items())
+
+
+def _files(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and digest of the files that the run read: features and tables, then the phenotype table."""
+    every = [*(facts.get("sources") or []), facts.get("phenotypes") or {}]
+    return [(str(one["file"]), str(one.get("sha256", ""))) for one in every if one.get("file")]
+
+
+def _arguments(arguments: Any) -> list[tuple[str, str]]:
+    """Arguments of a run, parts of parts under 'part: name'."""
+    found = []
+    for name, value in (arguments or {}).items():
+        nested = isinstance(value, Mapping) and name in ("folding", "columns", "adjusting", "inferring", "options")
+        found += [(f"{name}: {key}", text) for key, text in _pairs(value)] if nested else _pairs({name: value})
+    return found
 
 
 def _pairs(value: Any) -> list[tuple[str, str]]:

@@ -6,17 +6,29 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from featx.analysis.inference.scores import METRICS
+from featx.analysis.inference.metrics import METRICS
+from featx.analysis.request import NO_FEATURES
 
 MINUS = "−"
 BETTER, NO_BETTER, WORSE, UNKNOWN = "better", "no better", "worse", "unknown"
 VERDICTS = {
-    BETTER: "better than the baseline",
-    NO_BETTER: "no better than the baseline: the interval includes it",
-    WORSE: "worse than the baseline",
-    UNKNOWN: "not compared with the baseline: there is no interval or no baseline",
+    BETTER: "better than {}",
+    NO_BETTER: "no better than {}",
+    WORSE: "worse than {}",
+    UNKNOWN: "not compared with {}: there is no interval, or nothing to hold it against",
+}
+CHANCE = {"r": 0.0, "spearman": 0.0, "kendall": 0.0}  # of metrics that a constant baseline leaves undefined
+TREATED = {
+    "ignored": "",
+    "only": "confounds only",
+    "added": "confounds added",
+    "features": "confounds removed from the features",
+    "target": "confounds removed from the target",
+    "both": "confounds removed from features and target",
 }
 _SHORT = {
+    "spearman": "Spearman's ρ",
+    "kendall": "Kendall's τ",
     "mae": "MAE",
     "rmse": "RMSE",
     "r": "r",
@@ -25,6 +37,9 @@ _SHORT = {
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
     "log_loss": "log loss",
+    "brier": "Brier",
+    "delta_r": "r of delta with age",
+    "error": "error",
 }
 
 
@@ -33,8 +48,8 @@ def short_metric(name: str) -> str:
 
     Examples
     --------
-    >>> short_metric("r2"), short_metric("brier")
-    ('R²', 'brier')
+    >>> short_metric("r2"), short_metric("dice")
+    ('R²', 'dice')
     """
     return _SHORT.get(name, name)
 
@@ -47,6 +62,51 @@ def metric_title(name: str) -> str:
 def higher_is_better(name: str) -> bool:
     """Whether more is better; an unknown metric counts as such."""
     return METRICS[name].higher_is_better if name in METRICS else True
+
+
+def treatment(confounds: str) -> str:
+    """How confounds were treated, in words; "" where they were ignored.
+
+    Examples
+    --------
+    >>> treatment("both"), treatment("ignored"), treatment("doubled")
+    ('confounds removed from features and target', '', 'confounds doubled')
+    """
+    return TREATED.get(confounds, f"confounds {confounds}")
+
+
+def arm(features: str, head: str, confounds: str) -> str:
+    """An arm in words.
+
+    Examples
+    --------
+    >>> arm("a/b", "ridge", "ignored"), arm("-", "ridge", "only"), arm("-", "baseline", "ignored")
+    ('ridge on a/b', 'ridge on confounds only', 'baseline')
+    """
+    words = features_words(features, confounds)
+    return f"{head} on {words}" if words else head
+
+
+def features_words(features: str, confounds: str) -> str:
+    """What an arm's head is given, in words.
+
+    Examples
+    --------
+    >>> features_words("a/b", "ignored"), features_words("a/b", "added"), features_words("-", "only")
+    ('a/b', 'a/b, confounds added', 'confounds only')
+    """
+    return ", ".join(one for one in ("" if features == NO_FEATURES else features, treatment(confounds)) if one)
+
+
+def held_against(metric: str) -> str:
+    """What a metric is compared with.
+
+    Examples
+    --------
+    >>> held_against("mae"), held_against("spearman")
+    ('the baseline', 'chance')
+    """
+    return "chance" if metric in CHANCE else "the baseline"
 
 
 def verdict(metric: str, low: float, high: float, baseline: float) -> str:
@@ -113,6 +173,19 @@ def with_interval(value: float, low: float, high: float, places: int | None = No
     if math.isnan(value) or math.isnan(low) or math.isnan(high):
         return number(value, places)
     return f"{number(value, places)} [{number(low, places)}, {number(high, places)}]"
+
+
+def p_value(p: float) -> str:
+    """A p or q for reading.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(0.5), p_value(2e-5), p_value(float("nan")), p_value(0.00996), p_value(1.0)
+    ('0.031', '0.50', '< 0.001', '–', '0.010', '1.00')
+    """
+    if math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
 def count(value: int, one: str, many: str | None = None) -> str:

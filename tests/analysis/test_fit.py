@@ -1,3 +1,5 @@
+"""Whole runs on a made cohort: what comes out is what plain scikit-learn on the same people and folds gives."""
+
 from __future__ import annotations
 
 import subprocess
@@ -10,77 +12,67 @@ import pandas as pd
 import pytest
 
 from featx import schema
-from featx.analysis.features import select_features
-from featx.analysis.fit import run
-from featx.analysis.heads import HEADS
-from featx.analysis.request import Request, check_request
-from featx.errors import AnalysisError, CohortError, StoreError
-from featx.store import FeatureSet
+from featx.analysis.fit import plan_fits, run
+from featx.analysis.folds.splits import TRAIN_ONLY
+from featx.analysis.request import Result
+from featx.analysis.rows import prediction_table
 
-from .conftest import feature_set
+from .conftest import ONE, TWO, Cohort, ask, excluded, feature_set, only, sentence, value
 
-Cohort = tuple[dict[str, FeatureSet], pd.DataFrame]
-
-
-def request(cohort: Cohort, **changed: Any) -> Request:
-    sets, table = cohort
-    values: dict[str, Any] = {
-        "sets": sets,
-        "combinations": select_features(list(sets), ["each"]),
-        "phenotypes": table,
-        "targets": ["age"],
-        "heads": ["ridge"],
-        "n_splits": 4,
-        "n_inner": 3,
-        "n_bootstrap": 50,
-    }
-    return Request(**(values | changed))
+TABULAR = ["ridge", "logistic", "boosting"]
+BOTH_SETS = {ONE: (ONE,), TWO: (TWO,)}
 
 
-def value(scores: pd.DataFrame, **where: str) -> float:
-    for name, wanted in where.items():
-        scores = scores[scores[name] == wanted]
-    assert len(scores) == 1
-    return float(scores["value"].iloc[0])
+def predictions(result: Result, target: str) -> pd.DataFrame:
+    job = next(one for one in result.jobs if one.target.name == target)
+    return prediction_table(job, result.arms[target])
 
 
 def test_all_targets_features_and_heads(cohort: Cohort) -> None:
     calls: list[tuple[int, int, str]] = []
-    result = run(request(cohort, targets=["age", "sex", "site"], heads=list(HEADS)), lambda *told: calls.append(told))
-    assert [(one.name, one.kind, one.classes) for one in result.targets] == [
+    targets = ["age", "level", "sex", "site"]
+    folding = {"n_splits": 3, "n_inner": 2}
+    kinds = {"level": "ordinal"}
+    asked = ask(cohort, targets=targets, heads=TABULAR, combinations=BOTH_SETS, kinds=kinds, folding=folding)
+    result = run(asked, lambda *told: calls.append(told))
+    assert [(one.target.name, one.target.kind, one.target.classes) for one in result.jobs] == [
         ("age", "continuous", ()),
+        ("level", "ordinal", ("1", "2", "3", "4")),
         ("sex", "binary", ("F", "M")),
         ("site", "multiclass", ("a", "b", "c")),
     ]
-    assert sum(result.targets[2].counts) == result.targets[2].n_people == 60
-    total = 2 * 3 * 2 * 5  # combinations, targets, heads that suit, fits
+    total = 2 * 4 * 2 * 4  # combinations, targets, heads that suit, fits
     assert [done for done, _, _ in calls] == list(range(1, total + 1))
     assert {of for _, of, _ in calls} == {total}
-    assert calls[0][2] == "age from one.x/axial/t/mean"
-    assert set(result.skipped) == {("age", "logistic"), ("sex", "ridge"), ("site", "ridge")}
-    assert len(result.bundles) == 2 * 3 * 2
-    assert list(result.scores.columns) == schema.names(schema.SCORES)
-    assert list(result.splits.columns) == schema.names(schema.SPLITS)
-    assert len(result.splits) == 3 * 60
-    one = "one.x/axial/t/mean"
-    assert value(result.scores, target="age", features=one, head="ridge", metric="r") > 0.95
-    assert value(result.scores, target="sex", features=one, head="logistic", metric="auc") > 0.9
-    assert value(result.scores, target="site", features=one, head="boosting", metric="auc") > 0.75
-    mae = result.scores[(result.scores["target"] == "age") & (result.scores["metric"] == "mae")]
+    assert plan_fits(asked)[1] == total
+    assert calls[0][2] == "age from one.x/axial/t/mean, ridge"
+    suits = {(target, head) for target, head, _ in result.skipped}
+    assert suits == {("age", "logistic"), ("level", "logistic"), ("sex", "ridge"), ("site", "ridge")}
+    assert len(result.bundles) == 2 * 4 * 2
+    for name, columns in (("scores", schema.SCORES), ("splits", schema.SPLITS), ("comparisons", schema.COMPARISONS)):
+        assert list(result.tables[name].columns) == schema.names(columns)
+    assert len(result.tables["splits"]) == 4 * 60
+    scores = result.tables["scores"]
+    assert value(scores, target="age", features=ONE, head="ridge", metric="r") > 0.95
+    assert value(scores, target="level", features=ONE, head="ridge", metric="spearman") > 0.7
+    assert value(scores, target="sex", features=ONE, head="logistic", metric="auc") > 0.9
+    assert value(scores, target="site", features=ONE, head="boosting", metric="auc") > 0.75
+    mae = only(scores, target="age", metric="mae")
     assert mae["baseline"].nunique() == 1
     assert mae["head"].tolist()[0] == "baseline"
     assert (mae["low"] < mae["value"]).all()
-    table = result.predictions["site"]
+    table = predictions(result, "site")
     assert list(table.columns) == [*schema.names(schema.PREDICTIONS), *(f"probability_{one}" for one in "abc")]
     assert len(table) == 60 * (1 + 2 * 2)
     np.testing.assert_allclose(table[[f"probability_{one}" for one in "abc"]].sum(axis=1), 1)
+    assert (table["observed"] == table["image_id"].map(cohort[1].set_index("participant_id")["site"])).all()
 
 
 def test_folds_are_shared_by_all_heads_and_features(cohort: Cohort) -> None:
-    result = run(request(cohort, heads=["ridge", "boosting"]))
-    folds = result.predictions["age"].groupby("image_id")["fold"].nunique()
-    assert (folds == 1).all()
-    merged = result.predictions["age"].merge(result.splits, on="image_id", suffixes=("", "_split"))
+    result = run(ask(cohort, heads=["ridge", "boosting"], combinations=BOTH_SETS))
+    table = predictions(result, "age")
+    assert (table.groupby("image_id")["fold"].nunique() == 1).all()
+    merged = table.merge(result.tables["splits"], on="image_id", suffixes=("", "_split"))
     assert (merged["fold"] == merged["fold_split"]).all()
 
 
@@ -88,168 +80,295 @@ def test_permuted_targets_score_at_chance(cohort: Cohort) -> None:
     sets, table = cohort
     rng = np.random.default_rng(4)
     shuffled = table.assign(age=rng.permutation(table["age"]), sex=rng.permutation(table["sex"]))
-    scores = run(request((sets, shuffled), targets=["age", "sex"], heads=list(HEADS), n_bootstrap=200)).scores
+    asked = ask((sets, shuffled), targets=["age", "sex"], heads=TABULAR, inferring={"n_bootstrap": 200})
+    scores = run(asked).tables["scores"]
     fitted = scores[scores["head"] != "baseline"]
     for metric, chance in {"r": 0.0, "auc": 0.5}.items():
         rows = fitted[fitted["metric"] == metric]
-        assert len(rows) == 4
+        assert len(rows) == 2
         assert (rows["value"] < chance + 0.3).all()
         assert (rows["low"] < chance).all()
 
 
-def test_one_bad_target_harms_no_other(cohort: Cohort) -> None:
-    sets, table = cohort
-    n = len(table)
-    bad = table.assign(
-        empty=None,
-        one="F",
-        infinite=["inf"] + ["1.5"] * (n - 1),
-        mixed=[str(at) for at in range(n - 1)] + ["old"],
-        names=[f"x{at}" for at in range(n)],
-        three=["1", "2", "3"] + [None] * (n - 3),
-        rare=["a"] * (n - 2) + ["b"] * 2,
-    )
-    codes = {
-        "empty": "all-missing",
-        "one": "constant-target",
-        "infinite": "non-finite-target",
-        "mixed": "not-a-number",
-        "names": "too-many-classes",
-        "three": "too-few-people",
-        "rare": "too-few-people",
-        "height": "unknown-target",
-    }
-    alone = run(request(cohort))
-    result = run(request((sets, bad), targets=[*codes, "age"]))
-    rows = result.exclusions[result.exclusions["target"] != ""]
-    assert dict(zip(rows["target"], rows["code"], strict=True)) == codes
-    assert set(codes.values()) <= set(schema.REASONS)
-    assert rows["sentence"].str.len().min() > 40
-    assert [one.name for one in result.targets] == ["age"]
-    pd.testing.assert_frame_equal(result.scores, alone.scores)
-
-
-def test_everybody_who_is_left_out_has_a_row(cohort: Cohort) -> None:
-    sets, table = cohort
-    one, two = sets.values()
-    fewer = feature_set(two.name, two.X[:-1], list(two.image_id[:-1]))  # sub-059 has no row in the second set
-    table = table.iloc[1:].assign(age=[None, *table["age"].iloc[2:]])  # no sub-000; sub-001 without age
-    table.loc[len(table) + 1] = {"participant_id": "sub-900", "age": "40", "sex": "F", "site": "a"}
-    result = run(request(({one.name: one, two.name: fewer}, table)))
-    rows = result.exclusions[["code", "image_id", "participant_id", "target"]].values.tolist()
-    assert rows == [
-        ["missing-features", "sub-059", "sub-059", ""],
-        ["no-phenotype", "sub-000", "sub-000", ""],
-        ["no-image", "", "sub-900", ""],
-        ["missing-value", "sub-001", "sub-001", "age"],
-    ]
-    assert "'sub-059' is in 'one.x/axial/t/mean' and not in 'two.x/" in result.exclusions["sentence"][0]
-    assert result.flow == {
-        "images_with_features": 60,
-        "images_with_all_features": 59,
-        "images_matched": 58,
-        "people_matched": 58,
-        "people_in_phenotypes": 60,
-    }
-    assert result.targets[0].n_people == 57
-    assert (result.scores["n"] == 57).all()
-
-
 def test_all_targets_bad_is_a_result_without_scores(cohort: Cohort) -> None:
-    result = run(request(cohort, targets=["height"]))
-    assert not len(result.scores)
-    assert list(result.splits.columns) == schema.names(schema.SPLITS)
-    assert result.exclusions["code"].tolist() == ["unknown-target"]
+    result = run(ask(cohort, targets=["height"]))
+    for name, table in result.tables.items():
+        assert len(table) == (name == "exclusions")
+    assert list(result.tables["splits"].columns) == schema.names(schema.SPLITS)
+    assert excluded(result) == {"height": "unknown-target"}
 
 
 def test_sessions_stay_together(cohort: Cohort) -> None:
     sets, table = cohort
-    one = next(iter(sets.values()))
-    images = [f"{person}_ses-{at}" for person in one.participant_id for at in (1, 2)]
-    both = feature_set(one.name, np.repeat(one.X, 2, axis=0), images)
-    result = run(request(({one.name: both}, table), targets=["age", "sex"], heads=["ridge", "logistic"]))
-    assert (result.splits.groupby(["target", "participant_id"])["fold"].nunique() == 1).all()
-    assert result.targets[0].n_images == 120
-    assert result.targets[0].n_people == 60
-
-
-@pytest.mark.parametrize(
-    "changed, match",
-    [
-        ({"heads": ["rigde"]}, "'rigde' is not; known are"),
-        ({"heads": []}, "at least one head"),
-        ({"targets": []}, "at least one target"),
-        ({"combinations": {}}, "at least one feature set"),
-        ({"kinds": {"age": "number"}}, "'number' is not, for 'age'; known are 'binary'"),
-        ({"kinds": {"sex": "binary"}}, "'sex' is none; known are 'age'"),
-        ({"n_splits": 1}, "n_splits must be at least 2; it is 1"),
-        ({"n_jobs": 0}, "n_jobs must be a number of processes, .* it is 0; choose"),
-        ({"random_state": 2**32}, "random_state must be below 2.*; it is 4294967296; choose"),
-        ({"n_inner": 0}, "n_inner must be at least 2; it is 0"),
-        ({"combinations": {"x": ("nowhere",)}}, "'nowhere' is not; known are 'one.x/axial"),
-    ],
-)
-def test_requests_that_cannot_be_are_refused_first(cohort: Cohort, changed: dict[str, Any], match: str) -> None:
-    with pytest.raises(AnalysisError, match=match):
-        check_request(request(cohort, **changed))
-
-
-def test_sets_without_common_images_are_refused(cohort: Cohort) -> None:
-    sets, table = cohort
-    one, two = sets.values()
-    other = replace(two, image_id=np.array([f"{image}_ses-2" for image in two.image_id], dtype=object))
-    with pytest.raises(CohortError, match=r"'one\.x/axial/t/mean', 'two.x/axial/t/mean' share none"):
-        run(request(({one.name: one, two.name: other}, table)))
-
-
-@pytest.mark.parametrize("what, value", [("participant_id", "sub-x"), ("session_id", "ses-x")])
-def test_sets_that_are_never_side_by_side_must_agree_too(cohort: Cohort, what: str, value: str) -> None:
-    sets, table = cohort
-    one, two = sets.values()
-    ids = getattr(two, what).copy()
-    ids[3] = value
-    with pytest.raises(StoreError, match=f"'sub-003' is of .* in one feature set and of '{value}' in 'two.x/"):
-        run(request(({one.name: one, two.name: replace(two, **{what: ids})}, table)))
-
-
-def test_a_person_under_two_spellings_is_one_person(cohort: Cohort) -> None:
-    sets, table = cohort
-    one = next(iter(sets.values()))
-    images = [f"{name}_ses-1" for person in one.participant_id for name in (person, person.removeprefix("sub-"))]
-    both = feature_set(one.name, np.repeat(one.X, 2, axis=0), images)
-    result = run(request(({one.name: both}, table), targets=["age", "sex"], heads=["ridge", "logistic"]))
-    person = result.splits["participant_id"].str.removeprefix("sub-")
-    assert result.splits["participant_id"].nunique() == 120
-    assert (result.splits.groupby(["target", person])["fold"].nunique() == 1).all()
-    assert [one.n_people for one in result.targets] == [60, 60]
-    assert result.flow["people_matched"] == 60
-    plain = feature_set(
-        one.name, np.repeat(one.X, 2, axis=0), [f"{p}_ses-{n}" for p in one.participant_id for n in "12"]
-    )
-    same = run(request(({one.name: plain}, table), targets=["age"]))
-    low = [value_of["low"].tolist()[:2] for value_of in (result.scores, same.scores)]
-    assert low[0] == pytest.approx(low[1])
-
-
-def test_a_target_that_no_head_suits_has_a_row(cohort: Cohort) -> None:
-    result = run(request(cohort, targets=["sex", "age"]))
-    rows = result.exclusions
-    assert rows[["target", "code"]].values.tolist() == [["sex", "wrong-kind"]]
-    assert "'sex' is binary, and was given 'ridge'; add one of logistic, boosting" in rows["sentence"][0]
-    assert set(result.scores.loc[result.scores["target"] == "sex", "head"]) == {"baseline"}
-
-
-def test_nobody_matching_stops_the_run(cohort: Cohort) -> None:
-    sets, table = cohort
-    with pytest.raises(CohortError, match="people such as 'sub-000' and the table of such as 'P0'"):
-        run(request((sets, table.assign(participant_id=[f"P{at}" for at in range(60)]))))
+    images = [f"{person}_ses-{at}" for person in sets[ONE].participant_id for at in (1, 2)]
+    both = feature_set(ONE, np.repeat(sets[ONE].X, 2, axis=0), images)
+    result = run(ask(({ONE: both}, table), targets=["age", "sex"], heads=["ridge", "logistic"]))
+    assert (result.tables["splits"].groupby(["target", "participant_id"])["fold"].nunique() == 1).all()
+    assert [len(job.target.y) for job in result.jobs] == [120, 120]
+    assert set(result.tables["scores"]["n_people"]) == {60}
 
 
 def test_kind_can_be_overridden(cohort: Cohort) -> None:
     sets, table = cohort
     coded = table.assign(sex=(table["sex"] == "M").astype(int))
-    result = run(request((sets, coded), targets=["sex"], kinds={"sex": "continuous"}))
-    assert result.targets[0].kind == "continuous"
+    result = run(ask((sets, coded), targets=["sex"], kinds={"sex": "continuous"}))
+    assert result.jobs[0].target.kind == "continuous"
+
+
+def test_a_head_that_cannot_be_fitted_costs_its_arm_only(cohort: Cohort) -> None:
+    """Of three people two train: for two inner folds, which is one too few to fit a calibration on."""
+    sets, table = cohort
+    rare = table.assign(rare=np.where(np.arange(60) < 3, "b", "a"))
+    asked: dict[str, Any] = {
+        "heads": ["logistic"],
+        "folding": {"n_splits": 3},
+        "adjusting": {"calibrate": "platt"},
+    }
+    result = run(ask((sets, rare), targets=["rare", "sex"], **asked))
+    alone = run(ask(cohort, targets=["sex"], **asked))
+    assert excluded(result) == {"rare": "unfitted"}
+    assert [arm.head for arm in result.arms["rare"]] == ["baseline"]
+    scores = only(result.tables["scores"], target="sex")
+    assert scores.to_csv(index=False) == alone.tables["scores"].to_csv(index=False)
+
+
+def test_an_estimator_that_scikit_learn_cannot_fit_costs_its_arm_only(cohort: Cohort) -> None:
+    name = "sklearn:neighbors.KNeighborsRegressor"
+    result = run(ask(cohort, heads=[name, "ridge"], grids={name: {"n_neighbors": [1000]}}))
+    assert excluded(result) == {"age": "unfitted"}
+    assert "Expected n_neighbors <= n_samples" in sentence(result, "age")
+    assert [arm.head for arm in result.arms["age"]] == ["baseline", "ridge"]
+
+
+# --- confounds ------------------------------------------------------------------------------------------------
+
+MODES = ("only", "ignored", "added", "features", "target", "both")
+
+
+@pytest.fixture(scope="module")
+def treated(cohort: Cohort) -> Result:
+    adjusting = {"confounds": ("volume", "sex"), "modes": MODES}
+    return run(ask(cohort, heads=["ridge", "logistic"], adjusting=adjusting, targets=["age", "site"]))
+
+
+def test_every_way_to_treat_confounds_is_an_arm(treated: Result) -> None:
+    labels = [arm.label for arm in treated.arms["age"]]
+    assert labels[0] == ("-", "baseline", "ignored")
+    assert set(labels[1:]) == {("-" if mode == "only" else "one", "ridge", mode) for mode in MODES}
+    assert len(labels) == 1 + 6
+    of_site = {arm.confounds for arm in treated.arms["site"]}
+    assert of_site == {"ignored", "only", "added", "features"}  # a class has no residual
+    told = {(one, what) for one, what, _ in treated.skipped}
+    suits = {("age", "logistic"), ("site", "ridge")}
+    assert told == suits | {("site", "confounds target"), ("site", "confounds both")}
+
+
+def test_residual_arms_are_scored_on_what_confounds_leave(treated: Result) -> None:
+    table, scores = predictions(treated, "age"), treated.tables["scores"]
+    for mode in MODES:
+        own = only(table, head="ridge", confounds=mode)
+        part = own[schema.CONFOUND_PART].to_numpy()
+        assert np.isfinite(part).all() == (mode in ("target", "both"))
+        part = np.nan_to_num(part)
+        observed, predicted = own["observed"].astype(float) - part, own["predicted"].astype(float) - part
+        label = {"target": "age", "head": "ridge", "confounds": mode}
+        assert value(scores, metric="mae", **label) == pytest.approx(np.abs(observed - predicted).mean())
+        assert value(scores, metric="r", **label) == pytest.approx(np.corrcoef(observed, predicted)[0, 1])
+
+
+def test_the_baseline_of_a_residual_arm_is_that_of_the_residual(treated: Result) -> None:
+    """An error on what is left beside one on the whole would look like skill."""
+    table, scores = predictions(treated, "age"), treated.tables["scores"]
+    mean = only(table, head="baseline")["predicted"].astype(float).to_numpy()
+    for mode in ("target", "both", "ignored"):
+        own = only(table, head="ridge", confounds=mode)
+        left = own["observed"].astype(float).to_numpy() - np.nan_to_num(own[schema.CONFOUND_PART].to_numpy())
+        (row,) = only(scores, target="age", head="ridge", confounds=mode, metric="mae").to_dict("records")
+        assert row["baseline"] == pytest.approx(np.abs(left - mean).mean())
+
+
+def test_gain_over_confounds_is_added_against_only(treated: Result) -> None:
+    gains = only(treated.tables["comparisons"], question="gain over confounds")
+    assert set(gains["target"]) == {"age", "site"}
+    assert set(gains["confounds_a"]) == {"added"}
+    assert set(gains["confounds_b"]) == {"only"}
+    assert set(gains["features_b"]) == {"-"}
+    scores = treated.tables["scores"]
+    (row,) = only(gains, target="age", head="ridge", metric="mae").to_dict("records")
+    added = value(scores, target="age", head="ridge", confounds="added", metric="mae")
+    alone = value(scores, target="age", head="ridge", confounds="only", metric="mae")
+    assert (row["value_a"], row["value_b"]) == (added, alone)
+    assert row["difference"] == pytest.approx(alone - added)
+    assert row["difference"] > 0
+    assert row["better"] == "a"
+
+
+def test_a_confound_that_explains_everything_leaves_nothing() -> None:
+    rng = np.random.default_rng(0)
+    n = 120
+    ids = [f"sub-{at:03d}" for at in range(n)]
+    age = rng.normal(60, 10, n)
+    X = age[:, None] / 10 + rng.standard_normal((n, 10))
+    table = pd.DataFrame({"participant_id": ids, "it": 2 * age + 5 * rng.standard_normal(n), "age": age}).astype(str)
+    adjusting = {"confounds": ("age",), "modes": ("ignored", "features", "both")}
+    asked = ask(({ONE: feature_set(ONE, X, ids)}, table), targets=["it"], adjusting=adjusting)
+    scores = only(run(asked).tables["scores"], metric="r")
+    found = {mode: value(scores, head="ridge", confounds=mode) for mode in ("ignored", "features", "both")}
+    assert found["ignored"] > 0.8
+    assert abs(found["features"]) < 0.25
+    assert abs(found["both"]) < 0.25
+
+
+# --- folds that are shared, repeated, given ------------------------------------------------------------------
+
+
+def test_shared_folds_are_those_of_each_target_alone(cohort: Cohort) -> None:
+    """Fitted all at once, with missing labels; and each by itself on the folds that were written."""
+    sets, table = cohort
+    gaps = table.assign(
+        age=table["age"].where(np.arange(60) % 7 > 0), volume=table["volume"].where(table["sex"] > "G")
+    )
+    targets = ["age", "volume", "sex", "level"]
+    heads = ["ridge", "logistic"]
+    columns = {"stratify": "none"}
+    together = run(ask((sets, gaps), targets=targets, heads=heads, columns=columns, folding={"n_repeats": 2}))
+    splits = together.tables["splits"]
+    assert set(splits["target"]) == {"*"}
+    assert len(splits) == 2 * 60
+    for target in targets:
+        alone = run(
+            ask(
+                (sets, gaps),
+                targets=[target],
+                heads=heads,
+                columns=columns,
+                folding={"scheme": "given", "n_inner": 3},
+                given_splits=splits,
+            )
+        )
+        one, other = predictions(alone, target), predictions(together, target)
+        assert one["image_id"].tolist() == other["image_id"].tolist()
+        assert one["fold"].tolist() == other["fold"].tolist()
+        if target == "sex":
+            np.testing.assert_allclose(one["probability_M"], other["probability_M"], atol=1e-7)
+        else:
+            np.testing.assert_allclose(one["predicted"].astype(float), other["predicted"].astype(float), rtol=1e-7)
+
+
+@pytest.mark.parametrize("scheme", ["kfold", "site"])
+def test_splits_of_a_run_give_the_same_predictions_again(cohort: Cohort, scheme: str) -> None:
+    asked: dict[str, Any] = {"targets": ["age", "sex"], "heads": ["ridge", "logistic"]}
+    columns = {"site": "scanner"}
+    a = run(ask(cohort, folding={"scheme": scheme, "n_inner": 3, "n_splits": 3}, columns=columns, **asked))
+    given = a.tables["splits"].sample(frac=1, random_state=0)  # the order of its rows says nothing
+    b = run(ask(cohort, folding={"scheme": "given", "n_inner": 3}, columns=columns, given_splits=given, **asked))
+    for target in ("age", "sex"):
+        pd.testing.assert_frame_equal(predictions(a, target), predictions(b, target))
+    assert a.tables["scores"].to_csv() == b.tables["scores"].to_csv()
+    for key, bundle in a.bundles.items():
+        assert bundle.arrays["coef"].tobytes() == b.bundles[key].arrays["coef"].tobytes()
+
+
+def test_a_test_cohort_is_in_no_training_and_in_no_stored_head(cohort: Cohort) -> None:
+    sets, table = cohort
+    given = pd.DataFrame({"target": "*", "image_id": "", "participant_id": table["participant_id"], "repeat": 0})
+    given["fold"] = np.where(np.arange(60) < 45, TRAIN_ONLY, 0)
+    asked: dict[str, Any] = {
+        "targets": ["age", "sex"],
+        "heads": ["ridge", "logistic"],
+        "folding": {"scheme": "given", "n_inner": 3},
+        "given_splits": given,
+        "columns": {"site": "scanner", "age": "age"},
+        "adjusting": {"confounds": ("volume",), "modes": ("features",), "pca": 4},
+    }
+    plain = run(ask((sets, table), **asked))
+    assert set(plain.tables["scores"]["n"]) == {15}
+    assert {bundle.contract["n_people"] for bundle in plain.bundles.values()} == {45}
+    rng = np.random.default_rng(0)
+    other = sets[ONE].X.copy()
+    other[45:] = rng.standard_normal((15, 8))  # another test cohort, with the same name
+    table = table.copy()
+    table.loc[45:, "volume"] = [str(at) for at in range(15)]
+    table.loc[45:, "age"] = [str(20 + at) for at in range(15)]
+    changed = run(ask(({**sets, ONE: replace(sets[ONE], X=other)}, table), **asked))
+    for key, bundle in plain.bundles.items():
+        for name, array in bundle.arrays.items():
+            assert array.tobytes() == changed.bundles[key].arrays[name].tobytes(), (key, name)
+
+
+def test_a_score_is_the_mean_over_repeats(cohort: Cohort) -> None:
+    asked = ask(cohort, targets=["age", "sex"], heads=["ridge", "logistic"], folding={"n_repeats": 3})
+    result = run(asked)
+    table, scores = predictions(result, "age"), result.tables["scores"]
+    assert sorted(set(table["repeat"])) == [0, 1, 2]
+    folds = table[table["head"] == "ridge"].pivot(index="image_id", columns="repeat", values="fold")
+    assert (folds[0] != folds[1]).any()
+    each = []
+    for _, own in only(table, head="ridge").groupby("repeat"):
+        assert len(own) == 60
+        each.append(np.corrcoef(own["observed"].astype(float), own["predicted"].astype(float))[0, 1])
+    assert value(scores, target="age", head="ridge", metric="r") == pytest.approx(np.mean(each))
+    assert set(scores["n"]) == {60}
+    right = predictions(result, "sex").query("head == 'logistic'")
+    assert value(scores, target="sex", head="logistic", metric="accuracy") == pytest.approx(
+        (right["observed"] == right["predicted"]).mean()
+    )
+
+
+# --- age bias -------------------------------------------------------------------------------------------------
+
+
+def test_age_bias_is_corrected_beside_the_raw_numbers(cohort: Cohort) -> None:
+    asked = ask(cohort, targets=["age", "sex"], heads=["ridge", "logistic"], inferring={"correct_age": ("age",)})
+    result = run(asked)
+    table = predictions(result, "age")
+    own = only(table, head="ridge")
+    assert own[["corrected_cole", "corrected_beheshti"]].notna().all().all()
+    assert only(table, head="baseline")[["corrected_cole", "corrected_beheshti"]].isna().all().all()
+    bias = result.tables["age_bias"]
+    assert list(bias.columns) == schema.names(schema.AGE_BIAS)
+    assert list(dict.fromkeys(bias["correction"])) == ["raw", "cole", "beheshti"]
+    age = own["observed"].astype(float)
+    for correction, column in (("raw", "predicted"), ("cole", "corrected_cole"), ("beheshti", "corrected_beheshti")):
+        guess = own[column].astype(float)
+        assert value(bias, correction=correction, metric="mae") == pytest.approx(np.abs(guess - age).mean())
+        delta = np.corrcoef(guess - age, age)[0, 1]
+        assert value(bias, correction=correction, metric="delta_r") == pytest.approx(delta)
+    assert result.bundles["age", "ridge", "one", "ignored"].contract["age_bias"].keys() == {"slope", "intercept"}
+
+
+@pytest.mark.parametrize("head", ["ridge", "elasticnet"])
+def test_a_correction_of_age_knows_training_people_only(cohort: Cohort, head: str) -> None:
+    sets, table = cohort
+    given = pd.DataFrame({"target": "*", "image_id": "", "participant_id": table["participant_id"], "repeat": 0})
+    given["fold"] = np.arange(60) % 3
+    asked: dict[str, Any] = {
+        "heads": [head],
+        "folding": {"scheme": "given", "n_inner": 3},
+        "given_splits": given,
+        "inferring": {"correct_age": ("age",), "n_bootstrap": 0},
+    }
+    older = table.assign(age=table["age"].where(np.arange(60) % 3 > 0, (table["age"].astype(float) + 9).astype(str)))
+    one, two = (predictions(run(ask((sets, which), **asked)), "age") for which in (table, older))
+    for fold, is_equal in ((0, True), (1, False)):
+        a, b = (only(which[which["fold"] == fold], head=head)["corrected_cole"].to_numpy() for which in (one, two))
+        assert np.array_equal(a, b) == is_equal
+
+
+def test_a_correction_of_age_that_fails_leaves_the_raw_numbers(cohort: Cohort) -> None:
+    """Folds within folds leave a site one person."""
+    asked = ask(
+        cohort,
+        columns={"site": "scanner"},
+        adjusting={"harmonise": "combat"},
+        inferring={"n_bootstrap": 0, "correct_age": ("age",)},
+    )
+    result = run(asked)
+    assert excluded(result) == {"age": "unfitted"}
+    assert sentence(result, "age").startswith("correction of age after ridge on one, confounds ignored: ComBat must")
+    assert len(only(result.tables["scores"], head="ridge"))
+    assert not len(result.tables["age_bias"])
+    assert result.bundles["age", "ridge", "one", "ignored"].contract["age_bias"] is None
 
 
 def test_the_wing_needs_no_torch_h5py_or_matplotlib() -> None:
@@ -260,6 +379,6 @@ def test_the_wing_needs_no_torch_h5py_or_matplotlib() -> None:
         "        if name in ('torch', 'h5py', 'matplotlib'): raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Without())\n"
         "import featx.analysis as wing\n"
-        "for one in pkgutil.iter_modules(wing.__path__): importlib.import_module('featx.analysis.' + one.name)\n"
+        "for one in pkgutil.walk_packages(wing.__path__, 'featx.analysis.'): importlib.import_module(one.name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -41,7 +41,7 @@ def browser() -> str:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(make_run(tmp_path_factory.mktemp("browser") / "run", n=60, hostile=True))
+    return write_report(make_run(tmp_path_factory.mktemp("browser") / "run", n=60, hostile=True, full=True))
 
 
 def load(browser: str, page: Path, folder: Path, *flags: str) -> tuple[str, list[str]]:
@@ -55,9 +55,9 @@ def test_the_dom_is_whole_and_the_console_silent(browser: str, page: Path, tmp_p
     dom, console = load(browser, page, tmp_path, "--dump-dom")
     assert console == []
     plots = re.findall(r'<svg class="plot"[^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"', dom)
-    assert len(plots) == 8
+    assert len(plots) == 6 + (1 + 5) + 1 + 6 + 6 + 1  # age; sex; site; pain; score; age bias
     assert all(float(width) > 0 and float(height) > 0 for width, height in plots)
-    for name in ("answer", "people", "scores", "missing", "made"):
+    for name in ("answer", "cautions", "people", "scores", "missing", "made"):
         assert f'<section id="{name}"' in dom
     assert "<script" not in dom
 

@@ -2,95 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
 from featx import schema
 from featx.report import contents
-from featx.report.wording import BETTER, NO_BETTER, UNKNOWN
-
-
-def scores(rows: list[tuple[str, str, str, float, float, float, float]], kind: str = "continuous") -> pd.DataFrame:
-    """Rows of features, head, metric, value, low, high, baseline."""
-    full = [("age", kind, *row, 50) for row in rows]
-    return pd.DataFrame(full, columns=schema.names(schema.SCORES))
-
-
-TWO_HEADS = scores(
-    [
-        ("-", "baseline", "mae", 14.8, 13.0, 16.6, 14.8),
-        ("-", "baseline", "r", math.nan, math.nan, math.nan, math.nan),
-        ("a/b", "ridge", "mae", 6.51, 5.9, 7.2, 14.8),
-        ("a/b", "ridge", "r", 0.85, 0.8, 0.9, math.nan),
-        ("a/c", "ridge", "mae", 5.87, 5.3, 6.5, 14.8),
-        ("a/c", "ridge", "r", 0.9, 0.86, 0.93, math.nan),
-    ]
-)
-
-
-def test_the_best_stands_first_and_the_baseline_last() -> None:
-    table = contents.score_table(TWO_HEADS, "years")
-    assert [(row.letter, row.features, row.head) for row in table.rows] == [
-        ("A", "a/c", "ridge"),
-        ("B", "a/b", "ridge"),
-        ("", "", "baseline"),
-    ]
-    assert [row.is_best for row in table.rows] == [True, False, False]
-    assert table.rows[0].cells == ("5.9 [5.3, 6.5]", "0.90 [0.86, 0.93]")
-    assert table.rows[2].cells == ("14.8 [13.0, 16.6]", "–")
-    assert table.metrics == ("mae", "r")
-    assert "MAE: mean absolute error, in years (lower is better)" in table.legend
-    assert table.n_heads == 2
-    assert table.ends == (5.3, 16.6)
-
-
-def test_the_answer_names_the_best_the_baseline_and_that_it_was_picked() -> None:
-    found = contents.answer("age", contents.score_table(TWO_HEADS, "years"), TWO_HEADS, "years")
-    assert found.verdict == BETTER
-    assert found.headline == (
-        "Better than the baseline: mean absolute error 5.9 [5.3, 6.5] years against 14.8 years for the baseline."
-    )
-    assert found.detail == "ridge on a/c, 50 images out of fold (r 0.90 [0.86, 0.93])."
-    assert "best of 2 combinations" in found.caution
-
-
-def test_an_interval_that_holds_the_baseline_is_told_plainly() -> None:
-    table = scores([("a", "ridge", "mae", 14.0, 12.9, 15.1, 14.8), ("-", "baseline", "mae", 14.8, 13, 16, 14.8)])
-    found = contents.answer("age", contents.score_table(table), table)
-    assert found.verdict == NO_BETTER
-    assert found.headline == (
-        "No better than the baseline: mean absolute error 14.0 [12.9, 15.1] against 14.8 for the baseline, "
-        "which the interval includes."
-    )
-    assert found.caution == ""  # one combination: nothing was picked
-
-
-def test_without_intervals_nothing_is_claimed() -> None:
-    table = scores([("a", "ridge", "mae", 5.0, math.nan, math.nan, 14.8)])
-    found = contents.answer("age", contents.score_table(table), table)
-    assert found.verdict == UNKNOWN
-    assert "not compared with the baseline" in found.headline
-
-
-def test_without_heads_there_is_no_answer() -> None:
-    table = scores([("-", "baseline", "mae", 14.8, 13.0, 16.6, 14.8)])
-    assert contents.answer("age", contents.score_table(table), table).headline == "No head was scored."
-
-
-def test_a_head_without_a_value_ranks_last() -> None:
-    rows = [("a", "x", "auc", math.nan, math.nan, math.nan, 0.5), ("a", "y", "auc", 0.4, 0.3, 0.5, 0.5)]
-    table = contents.score_table(scores(rows, "binary"))
-    assert [row.head for row in table.rows] == ["y", "x"]
-    assert table.rows[1].cells == ("–",)
-
-
-def test_only_the_best_are_drawn() -> None:
-    rows = [(f"set{at}", "ridge", "mae", 5.0 + at, 4.0 + at, 6.0 + at, 14.8) for at in range(9)]
-    table = contents.score_table(scores(rows[::-1]))
-    assert "".join(row.letter for row in table.rows) == "ABCDEF"
-    assert [row.features for row in table.rows] == [f"set{at}" for at in range(9)]
 
 
 def test_confusion_counts_against_a_plain_loop() -> None:
@@ -125,17 +41,73 @@ def test_people_summaries_count_images_once() -> None:
         "median": "30.0",
         "range": "20.0 to 40.0",
     }
-    assert contents.class_summary(images, ["20", "30", "50"]) == [
-        ("20", "1", "33 %"),
+    assert contents.class_summary(images, {"20": "twenty", "30": "30", "50": "50"}) == [
+        ("twenty", "1", "33 %"),
         ("30", "1", "33 %"),
         ("50", "0", "0 %"),
     ]
 
 
+def splits(people: list[str], fold: list[int], **more) -> pd.DataFrame:
+    table = pd.DataFrame({"target": "t", "image_id": people, "participant_id": people, "repeat": 0, "fold": fold})
+    return table.assign(**more)
+
+
 def test_a_person_in_two_folds_is_seen() -> None:
-    splits = pd.DataFrame({"target": ["t"] * 3, "participant_id": ["a", "a", "b"], "fold": [0, 1, 1]})
-    assert contents.people_in_two_folds(splits) == 1
-    assert contents.people_in_two_folds(splits.assign(fold=1)) == 0
+    assert contents.people_in_two_folds(splits(["a", "a", "b"], [0, 1, 1])) == 1
+    assert contents.people_in_two_folds(splits(["a", "a", "b"], [1, 1, 1])) == 0
+    assert contents.people_in_two_folds(splits(["a", "a", "b"], [-1, 0, 0])) == 1  # trains, and is test
+    assert contents.people_in_two_folds(splits(["a", "a", "b"], [0, 1, 1], repeat=[0, 1, 0])) == 0
+
+
+def test_folds_are_counted_and_what_was_asked_is_told() -> None:
+    two = pd.concat([splits(["a", "b", "c"], [0, 1, 2]), splits(["a", "b", "c"], [1, 2, 0], repeat=1)])
+    facts = {"arguments": {"folding": {"scheme": "site", "n_inner": 4}, "columns": {"site": "lab", "group": "kin"}}}
+    assert contents.folds(facts, two) == [
+        "3 outer folds, counted in splits.csv, in 2 repeats.",
+        "Each fold is a site of the column 'lab', left out whole.",
+        "Whoever shares a value of 'kin' is never divided.",
+        "4 inner folds were asked for, to choose the heads' parameters.",
+        "Checked in splits.csv: nobody is on two sides in one repeat of a target.",
+    ]
+    cohort = contents.folds({"arguments": {"folding": {"scheme": "given"}}}, splits(["a", "b"], [-1, 0], target="*"))
+    assert cohort[:2] == [
+        "1 outer fold, counted in splits.csv, shared by all targets; up to 1 image of a target only trains.",
+        "The folds were given, not drawn.",
+    ]
+    assert contents.folds({}, two.head(0)) == []
+
+
+def test_figures_show_the_first_repeat_without_what_confounds_say() -> None:
+    table = pd.DataFrame(
+        {
+            "repeat": [0, 0, 1],
+            "observed": ["10", "20", "20"],
+            "predicted": ["12", "18", "99"],
+            schema.CONFOUND_PART: [np.nan, 5.0, 5.0],
+        }
+    )
+    first = contents.first_repeat(table)
+    assert first["observed"].tolist() == ["10", 15.0]
+    assert first["predicted"].tolist() == ["12", 13.0]
+    whole = contents.first_repeat(table.drop(columns=schema.CONFOUND_PART))
+    assert whole["observed"].tolist() == ["10", "20"]
+
+
+def test_levels_without_labels_are_their_own_numbers() -> None:
+    images = pd.DataFrame({"observed": ["10", "9", "10"]})
+    assert contents.ordinal_levels({"classes": ["a", "b", "c"]}, images) == {"9": "9", "10": "10"}
+    assert list(contents.ordinal_levels({"classes": ["a", "b"]}, images).items()) == [("9", "a"), ("10", "b")]
+
+
+def test_cautions_come_by_code() -> None:
+    rows = [
+        {"code": code, "sentence": s, "target": t} for code, s, t in [("x", "1", ""), ("y", "2", "t"), ("x", "3", "")]
+    ]
+    assert [(one.code, one.sentences) for one in contents.cautions(rows)] == [
+        ("x", (("1", ""), ("3", ""))),
+        ("y", (("2", "t"),)),
+    ]
 
 
 def test_reasons_are_grouped_and_long_lists_cut() -> None:
@@ -163,5 +135,4 @@ def test_flow_says_what_the_run_says() -> None:
 
 
 def test_a_person_under_two_spellings_is_one_in_the_folds() -> None:
-    splits = pd.DataFrame({"target": "age", "participant_id": ["sub-1", "1", "sub-2"], "fold": [0, 1, 1]})
-    assert contents.people_in_two_folds(splits) == 1
+    assert contents.people_in_two_folds(splits(["sub-1", "1", "sub-2"], [0, 1, 1])) == 1

@@ -14,12 +14,14 @@ import pytest
 
 from featx import schema
 from featx.analysis import fit as fitting
-from featx.analysis.request import Request
-from featx.analysis.rundir import write_run
+from featx.analysis.folds.splits import Folding
+from featx.analysis.request import Adjusting, Columns, Inferring, Request
+from featx.analysis.runs.rundir import TABLES
+from featx.analysis.runs.runwriter import write_run
 from featx.errors import AnalysisError
-from featx.report import contents
+from featx.featureset import FeatureSet
+from featx.report import page as page_of
 from featx.report.page import write_report
-from featx.store import FeatureSet
 from tests.report.conftest import FEATURES, make_run
 
 VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
@@ -33,6 +35,7 @@ class Page(html.parser.HTMLParser):
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str, str]] = []
         self.text = ""
+        self.source = text
         self._open: list[str] = []
         self.feed(text)
         assert self._open == []
@@ -58,6 +61,16 @@ class Page(html.parser.HTMLParser):
         return [value for of, key, value in self.attributes if key == name and tag in (None, of)]
 
 
+def page_at(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def full(full_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    output = write_report(full_dir, tmp_path_factory.mktemp("page") / "full.html")
+    return Page(output.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def page(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     output = write_report(run_dir, tmp_path_factory.mktemp("page") / "new" / "page.html")
@@ -74,6 +87,8 @@ def test_all_sections_are_there_and_linked(page: Page) -> None:
     sections = page.values("id", "section")
     assert sections == ["answer", "people", "scores", "missing", "made"]
     assert [link[1:] for link in page.values("href", "a") if link.startswith("#")][:5] == sections
+    for heading in ("Cautions", "Compared", "Against chance", "By site", "Age bias", "Predicted worst"):
+        assert heading not in words(page)  # the run says nothing of them
     assert set(page.values("aria-labelledby")) <= set(ids)
     assert page.tags.count("h1") == 1
     assert page.tags.count("caption") >= 8
@@ -94,12 +109,12 @@ def test_every_score_stands_in_its_table(page: Page, run_dir: Path) -> None:
     assert said.count("baseline") > 4
     assert "122 of these, in every feature set" in said
     rows = [value for value in page.values("class", "tr") if value in ("best", "baseline")]
-    assert rows == ["best", "baseline"] * 4
+    assert rows == ["best", "baseline"] * 5
 
 
 def test_figures_are_there_with_labels(page: Page) -> None:
     plots = page.values("class", "svg").count("plot")
-    assert plots == 2 + (1 + 2) + 1 + 2  # age; sex: ROC and two calibrations; site: ROC; score
+    assert plots == 2 + (1 + 2) + 1 + 2 + 2  # age; sex: ROC and two calibrations; site: ROC; pain; score
     assert page.tags.count("figure") == page.tags.count("figcaption") == plots
     labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
     assert len(set(labels)) == len(labels) == plots
@@ -111,14 +126,21 @@ def test_what_is_missing_is_told_with_reasons(page: Page) -> None:
     assert schema.REASONS["truncated"] in said
     assert schema.REASONS["no-image"] in said
     assert "31 more rows are left out here; all stand in exclusions.csv" in said
-    assert "ridge for sex: the head does not suit the kind of the target" in said
+    assert "ridge for sex, site: the head does not suit the kind of the target" in said
 
 
 def test_how_it_was_made_is_told(page: Page) -> None:
     said = words(page)
-    for piece in ("ab" * 32, "ef" * 32, "10 outer folds", "Seed (random_state) 0", "alpha 1,234", "participants.tsv"):
+    for piece in (
+        "ab" * 32,
+        "ef" * 32,
+        "10 outer folds",
+        "Seed (random_state) 0",
+        "alpha 1,234, penalty l2",
+        "participants.tsv",
+    ):
         assert piece in said
-    assert "Checked in splits.csv: nobody is test in two folds" in said
+    assert "Checked in splits.csv: nobody is on two sides" in said
 
 
 def test_nothing_is_asked_of_anyone(page: Page) -> None:
@@ -130,35 +152,38 @@ def test_nothing_is_asked_of_anyone(page: Page) -> None:
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
 
 
-def test_styles_fetch_nothing(run_dir: Path, tmp_path: Path) -> None:
-    text = write_report(run_dir, tmp_path / "p.html").read_text(encoding="utf-8")
-    assert "@import" not in text
-    assert all(inside.startswith(("#", "data:")) for inside in re.findall(r"url\(([^)]*)\)", text))
+def test_styles_fetch_nothing(full: Page) -> None:
+    assert "@import" not in full.source
+    assert all(inside.startswith(("#", "data:")) for inside in re.findall(r"url\(([^)]*)\)", full.source))
 
 
 def test_markup_in_any_text_stays_text(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "<i>run", n=60, heads=4, hostile=True)
+    run = make_run(tmp_path / "<i>run", n=60, heads=4, hostile=True, full=True)
     page = Page(write_report(run).read_text(encoding="utf-8"))
     assert "script" not in page.tags
     assert "i" not in page.tags
     assert "score$x$<script>alert(2)</script>" in page.text
     assert "<b>HH</b>" in page.text
     assert "<i>run" in page.text
-    assert page.text.count("<script>alert(1)</script>") >= 3  # sentence, file name, version
-    assert "Figures are of the best 6 of 8 only" in words(page)
+    assert page.text.count("<script>alert(1)</script>") >= 5  # image, sentence, caution, file name, version
+    assert "Figures are of the best 6 of 13 only" in words(page)
 
 
-def test_same_run_same_bytes(run_dir: Path, tmp_path: Path) -> None:
-    one, two = (write_report(run_dir, tmp_path / name).read_bytes() for name in ("one.html", "two.html"))
-    assert one == two
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.html", "two.html"]
+def test_same_run_same_bytes(run_dir: Path, page: Page, tmp_path: Path) -> None:
+    again = write_report(run_dir, tmp_path / "again.html")
+    assert again.read_text(encoding="utf-8") == page.source
+    assert [path.name for path in tmp_path.iterdir()] == ["again.html"]
 
 
-def test_the_page_lies_in_the_run_unless_told_otherwise(run_dir: Path, tmp_path: Path) -> None:
+def test_the_page_lies_in_the_run_unless_told_otherwise(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_dir, copy)
-    assert write_report(copy) == copy / schema.REPORT_HTML
-    assert write_report(copy).is_file()  # again, over the old one
+    for text in ("one", "two"):  # the second time over the old one
+        monkeypatch.setattr(page_of, "render", lambda run, text=text: text)
+        assert write_report(copy) == copy / schema.REPORT_HTML
+        assert (copy / schema.REPORT_HTML).read_text() == text
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -182,7 +207,7 @@ def test_a_run_without_targets_says_so(run_dir: Path, tmp_path: Path) -> None:
     facts = json.loads((copy / schema.RUN_JSON).read_text(encoding="utf-8"))
     bare = {key: facts[key] for key in ("format", "format_version")} | {"targets": []}
     (copy / schema.RUN_JSON).write_text(json.dumps(bare), encoding="utf-8")
-    for name in (schema.SCORES_CSV, schema.SPLITS_CSV, schema.EXCLUSIONS_CSV, schema.FAILURES_CSV):
+    for name in (*(file for file, _ in TABLES.values()), schema.FAILURES_CSV):
         pd.read_csv(copy / name).head(0).to_csv(copy / name, index=False)
     said = words(Page(write_report(copy).read_text(encoding="utf-8")))
     assert "No target could be analysed" in said
@@ -190,60 +215,174 @@ def test_a_run_without_targets_says_so(run_dir: Path, tmp_path: Path) -> None:
     assert "What is missing Failures: images that a network could not be given or did not answer None." in said
 
 
-def test_a_person_on_two_sides_is_a_warning(run_dir: Path, tmp_path: Path) -> None:
+def test_a_person_on_two_sides_is_a_warning(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_of, "MOST_TARGETS", 1)  # few figures
     copy = tmp_path / "copy"
     shutil.copytree(run_dir, copy)
     splits = pd.read_csv(copy / schema.SPLITS_CSV)
     splits.loc[0, "participant_id"] = splits.loc[1, "participant_id"]
     splits.to_csv(copy / schema.SPLITS_CSV, index=False)
-    assert "Warning: 1 person is test in more than one fold" in words(
-        Page(write_report(copy).read_text(encoding="utf-8"))
+    assert "Warning: 1 time a person is on two sides" in words(Page(write_report(copy).read_text(encoding="utf-8")))
+
+
+# --- what stands beside the scores ----------------------------------------------------------------------------
+
+
+def test_the_answer_says_what_confounds_alone_reach(full: Page) -> None:
+    said = words(full)
+    assert "Confounds alone reach MAE" in said
+    assert "to them gains" in said
+    assert "ridge on squeezenet1_0.imagenet/axial/fire5/mean, confounds added: 120 images" in said
+    assert "mean over 2 repeats" in said
+    assert "Better than chance: Spearman correlation" in said
+
+
+def test_cautions_stand_between_answer_and_people(full: Page) -> None:
+    assert full.values("id", "section") == ["answer", "cautions", "people", "scores", "missing", "made"]
+    assert "#cautions" in full.values("href", "a")
+    said = words(full)
+    told = said.index(
+        "Cautions small-site a site must have 10 people; 'IOP' has 4; merge sites. small-class sex: only 3"
     )
+    assert said.index("In brackets") < told < said.index("From images to scores")
 
 
-def feature_set(ids: np.ndarray, age: np.ndarray, sex: np.ndarray) -> FeatureSet:
+def test_all_that_was_found_beside_the_scores_is_shown(full: Page) -> None:
+    said = words(full)
+    for heading in ("Compared", "Against chance", "By site, by age", "Age bias", "Predicted worst"):
+        assert f" {heading} " in said
+    assert "p DeLong" in said
+    assert "499 permuted targets" in said
+    assert "an error or a correlation after it is no measure of accuracy" in said
+    assert "10 images to look at" in said
+    assert "confounds removed from the target" in said
+    assert full.values("class", "tr").count("residual") == 6  # three targets of numbers
+    assert full.values("class", "figure").count("wide") == 1
+    ids = full.values("id")
+    assert len(ids) == len(set(ids))
+
+
+def test_figures_of_repeats_say_that_they_are_of_the_first(full: Page, page: Page) -> None:
+    said = words(full)
+    worst = said.count("in the first of 2 repeats")
+    assert said.count("first of 2 repeats") - worst == full.tags.count("figure")
+    assert worst == 5  # targets
+    assert "first of" not in words(page)
+
+
+def test_classes_of_an_ordinal_target_have_their_labels(full: Page) -> None:
+    assert "painnone" in words(full)  # two cells
+
+
+def many(folder: Path, run_dir: Path, n: int) -> Path:
+    """The run with its noisy target over and over, and age."""
+    shutil.copytree(run_dir, folder)
+    facts = json.loads((folder / schema.RUN_JSON).read_text(encoding="utf-8"))
+    age, score = (next(one for one in facts["targets"] if one["name"] == name) for name in ("age", "score"))
+    names = [f"score {at}" for at in range(n - 1)]
+    facts["targets"] = [*(score | {"name": name} for name in names), age]
+    facts["arguments"]["targets"] = [*names, "age"]
+    (folder / schema.RUN_JSON).write_text(json.dumps(facts), encoding="utf-8")
+    for file in (schema.SCORES_CSV, schema.SPLITS_CSV):
+        table = pd.read_csv(folder / file, keep_default_na=False)
+        own = table[table["target"] == "score"]
+        copies = [own.assign(target=name) for name in names]
+        pd.concat([table[table["target"] == "age"], *copies]).to_csv(folder / file, index=False)
+    return folder
+
+
+def test_of_very_many_targets_all_are_told_and_the_best_shown(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_of, "MOST_TARGETS", 3)
+    monkeypatch.setattr(page_of, "MOST_WORDS", 100)
+    page = page_at(many(tmp_path / "run", run_dir, 5))
+    said = words(page)
+    assert "There are 5 targets" in said
+    assert "The first 3 of them are shown in full below" in said
+    assert page.values("class", "table").count("scores") == 3
+    assert page.values("class", "svg").count("plot") == 6
+    rows = said[said.index("All 5 targets") :]
+    assert rows.index("agecontinuous") < rows.index("score 0continuous")  # the strongest first
+    assert "score 3continuous" in rows
+    assert "--permutations would say" in said
+    assert "The call, " in said
+    assert not [one for one in page.values("class", "div") if one.startswith("answer")]
+    monkeypatch.setattr(page_of, "MOST_TARGETS", 5)
+    assert "There are 5 targets" not in words(page_at(tmp_path / "run"))
+
+
+# --- a run of featx -------------------------------------------------------------------------------------------
+
+
+def feature_set(name: str, ids: np.ndarray, age: np.ndarray, sex: np.ndarray) -> FeatureSet:
     X = np.random.default_rng(0).normal(size=(len(ids), 6))
     X[:, 0] += age / 10
     X[:, 1] += 2 * sex
     provenance = dict.fromkeys(schema.names(schema.PROVENANCE), "x") | {"network": "made"}
-    return FeatureSet("made/volume/tap/mean", X.astype(np.float32), ids, ids, np.full(len(ids), ""), provenance)
+    return FeatureSet(name, X.astype(np.float32), ids, ids, np.full(len(ids), ""), provenance)
 
 
-def test_a_run_of_featx_fit_makes_a_page(tmp_path: Path) -> None:
+def make_request(**more) -> Request:
     rng = np.random.default_rng(1)
     ids = np.array([f"sub-{at:03d}" for at in range(60)], dtype=object)
     age, sex = rng.uniform(20, 80, 60), rng.integers(0, 2, 60)
-    one = feature_set(ids, age, sex)
+    sets = [feature_set(f"{name}/volume/tap/mean", ids, age, sex) for name in ("made", "other")]
     phenotypes = pd.DataFrame(
         {"participant_id": ids, "age": [f"{a:.2f}" for a in age], "sex": ["FM"[s] for s in sex], "same": "1"}
+    ).assign(
+        brain=(rng.normal(1400, 100, 60) + 50 * sex).round(1).astype(str), lab=["xyz"[at % 3] for at in range(60)]
     )
-    result = fitting.run(
-        Request(
-            sets={one.name: one},
-            combinations={one.name: [one.name]},
-            phenotypes=phenotypes,
-            targets=["age", "sex", "same"],
-            heads=["ridge", "logistic"],
-            n_splits=4,
-            n_inner=3,
-            n_bootstrap=100,
-        )
+    return Request(
+        sets={one.name: one for one in sets},
+        combinations={one.name: [one.name] for one in sets},
+        phenotypes=phenotypes,
+        targets=["age", "sex", "same"],
+        heads=["ridge", "logistic"],
+        **more,
     )
-    write_run(result, tmp_path / "run")
-    page = Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
+
+
+def test_a_run_of_featx_fit_makes_a_page(tmp_path: Path) -> None:
+    request = make_request(folding=Folding(n_splits=4, n_inner=3), inferring=Inferring(n_bootstrap=100))
+    write_run(fitting.run(request), tmp_path / "run")
+    page = page_at(tmp_path / "run")
     said = words(page)
-    assert page.values("class", "svg").count("plot") == 1 + 2
+    assert page.values("class", "svg").count("plot") == 2 + 3
     assert "4 outer folds" in said
     assert "constant-target" in said
     assert "60 people in the phenotype table" in said
     assert "ridge for sex" in said
+    assert "Compared" in said
 
 
-def test_letters_suffice_for_the_figures() -> None:
-    assert len(contents.LETTERS) >= contents.MOST_FIGURES
+def test_a_run_with_everything_makes_a_page(tmp_path: Path) -> None:
+    request = make_request(
+        folding=Folding(n_splits=3, n_inner=3, n_repeats=2),
+        columns=Columns(site="lab", age="age"),
+        adjusting=Adjusting(confounds=("brain",), modes=("only", "ignored", "added", "target")),
+        inferring=Inferring(n_bootstrap=50, n_permutations=9, correct_age=("age",)),
+    )
+    write_run(fitting.run(request), tmp_path / "run")
+    said = words(page_at(tmp_path / "run"))
+    for piece in (
+        "Confounds alone reach MAE",
+        "first of 2 repeats",
+        "Ridge on 9 permuted targets",
+        "By site, by age",
+        "matched for age",
+        "Age bias",
+        "after Cole",
+        "3 outer folds, counted in splits.csv, in 2 repeats",
+        "--confound brain --remove target",
+    ):
+        assert piece in said
 
 
-def test_a_page_that_cannot_be_written_is_refused(run_dir: Path, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_refused(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_of, "render", lambda run: "page")
     (tmp_path / "file").write_text("")
     for output in (tmp_path, tmp_path / "file" / "page.html"):
         with pytest.raises(AnalysisError, match="a report must be written to a file in a folder; .* choose another"):

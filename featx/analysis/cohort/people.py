@@ -54,22 +54,34 @@ def people_of(identifiers: Iterable[object]) -> NDArray[np.object_]:
 
 
 def check_people(table: pd.DataFrame, source: str = "the phenotype table") -> None:
-    """Refuse a table with a row without an id, or with two rows for one person and session."""
-    seen: dict[tuple[str, str], int] = {}
-    for row, (person, session) in enumerate(_keys(table)):
-        line = row + 2  # as a text editor counts: the header is line 1
+    """Refuse a table with a row without an id, or with two rows for one person and session.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The name of its index says what the index counts, in messages: "line" of a file or, without one, "row".
+    source : str
+        What it is called in messages.
+
+    Raises
+    ------
+    CohortError
+    """
+    place = str(table.index.name or "row")
+    seen: dict[tuple[str, str], object] = {}
+    for at, (person, session) in zip(table.index, _keys(table), strict=True):
         if not person:
             raise CohortError(
-                f"every row of a phenotype table must have a participant_id; {source} has none in line {line}; "
+                f"every row of a table of people must have a participant_id; {source} has none in {place} {at}; "
                 "fill it in or remove the row"
             )
         if (person, session) in seen:
             of = f"{person!r}, session {session!r}," if session else f"{person!r}"
             raise CohortError(
-                f"a phenotype table must have one row per participant (and session); {source} has {of} in lines "
-                f"{seen[person, session]} and {line}; keep one of them, or add a column session_id"
+                f"a table of people must have one row per participant (and session); {source} has {of} in {place}s "
+                f"{seen[person, session]} and {at}; keep one of them, or add a column session_id"
             )
-        seen[person, session] = line
+        seen[person, session] = at
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -95,29 +107,40 @@ def join(images: Images, phenotypes: pd.DataFrame) -> Matched:
     CohortError
         Nobody matches; an image without a session has several rows to take; or the table names a person twice.
     """
-    check_people(phenotypes)
-    keys = _keys(phenotypes)
-    row_of = {key: row for row, key in enumerate(keys)}
-    sessions_of: dict[str, list[str]] = {}
-    for person, session in keys:
-        sessions_of.setdefault(person, []).append(session)
-    pairs = list(zip(images.participant_id, images.session_id, strict=True))
-    found = [_match(bare(str(person)), bare(str(session), "ses-"), sessions_of) for person, session in pairs]
-    kept = np.array([at for at, key in enumerate(found) if key is not None], dtype=np.intp)
+    rows = match_rows(images, phenotypes)
+    kept = np.flatnonzero(rows >= 0)
     if not len(kept):
         raise CohortError(
             "images and phenotype table must have people in common; none has, for images are of people such as "
             f"{str(images.participant_id[0])!r} and the table of such as {_example(phenotypes)}; "
             "write both ids alike"
         )
-    rows = [row_of[key] for key in found if key is not None]
-    table = phenotypes.iloc[rows].drop(columns=[name for name in IDS if name in phenotypes])
+    table = phenotypes.iloc[rows[kept]].drop(columns=[name for name in IDS if name in phenotypes])
     table.index = pd.Index(images.participant_id[kept], name=schema.PARTICIPANT_ID)
-    without = [_no_phenotype(images, at, sessions_of) for at, key in enumerate(found) if key is None]
+    known_people = set(people_of(phenotypes[schema.PARTICIPANT_ID]))
+    without = [_no_phenotype(images, at, known_people) for at in map(int, np.flatnonzero(rows < 0))]
     imaged = {bare(str(person)) for person in images.participant_id}
     people = sorted({str(person) for person in phenotypes[schema.PARTICIPANT_ID]})
     missing = [_no_image(person) for person in people if bare(person) not in imaged]
     return Matched(images.take(kept), table, tuple(without + missing))
+
+
+def match_rows(images: Images, table: pd.DataFrame) -> NDArray[np.intp]:
+    """The row of a table of people that belongs to each image, by the rules of `join`; -1 for none.
+
+    Raises
+    ------
+    CohortError
+        An image without a session has several rows to take, or the table names a person twice.
+    """
+    check_people(table)
+    row_of = {key: row for row, key in enumerate(_keys(table))}
+    sessions_of: dict[str, list[str]] = {}
+    for person, session in row_of:
+        sessions_of.setdefault(person, []).append(session)
+    pairs = zip(images.participant_id, images.session_id, strict=True)
+    found = [_match(bare(str(person)), bare(str(session), "ses-"), sessions_of) for person, session in pairs]
+    return np.array([-1 if key is None else row_of[key] for key in found], dtype=np.intp)
 
 
 def _example(phenotypes: pd.DataFrame) -> str:
@@ -141,10 +164,10 @@ def _match(person: str, session: str, sessions_of: Mapping[str, list[str]]) -> t
     return person, sessions[0]
 
 
-def _no_phenotype(images: Images, at: int, sessions_of: Mapping[str, list[str]]) -> Exclusion:
+def _no_phenotype(images: Images, at: int, known_people: set[str]) -> Exclusion:
     person, session = str(images.participant_id[at]), str(images.session_id[at])
     image = str(images.image_id[at])
-    if bare(person) in sessions_of:
+    if bare(person) in known_people:
         sentence = (
             f"an image must have its session in the phenotype table; {person!r} has no row for {session!r} there, "
             f"at image {image!r}; add one"

@@ -1,1 +1,1 @@
-"""What predictions are worth: metrics with intervals, points of curves."""
+"""What predictions are worth: metrics with intervals, comparisons and tests, calibration, breakdowns, cautions."""

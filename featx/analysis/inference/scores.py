@@ -1,52 +1,45 @@
 """Metrics of out-of-fold predictions, with 95 % intervals by bootstrap over people.
 
-Every metric takes weights, one per row, so that one draw of people with replacement is one row of weights, and many
-draws are one matrix: no prediction is ever copied.
+The heads are held as they were fitted: an interval says how a score depends on who was tested, not on who trained
+(`featx.analysis.inference.paired.corrected_t` speaks of both).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.analysis.cohort.targets import BINARY, CONTINUOUS, MULTICLASS
+from featx.analysis.folds.strata import CLASSES, Labels, Values
+from featx.analysis.inference.metrics import METRICS, Metric, metrics_of
+from featx.analysis.scaling import Floats
 from featx.errors import AnalysisError
 
-Floats = NDArray[np.float64]
-Observed = NDArray[np.float64] | NDArray[np.int64]
+__all__ = ["METRICS", "Score", "bootstrap", "by_definition", "interval", "score", "score_baseline"]
 
 LEVEL = 95.0
 CHUNK = 1 << 20  # weights held at a time: 8 MiB
 
+Mask = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
-class Metric:
-    """Facts of one metric.
+class Bootstrapped:
+    """A metric's value, and what it is in every draw of people.
 
     Attributes
     ----------
-    title : str
-    kinds : tuple of str
-        Kinds of target it is for.
-    function : callable
-        (observed (n,), predicted (n,) or probabilities (n, n_classes), weights (n_draws, n)) -> (n_draws,);
-        NaN where a draw leaves the metric undefined.
-    higher_is_better : bool
-    has_unit : bool
-        Whether it is in the unit of the target.
-    baseline : float or None
-        Its value for a constant prediction where that is a matter of definition (NaN: undefined).
+    value : float
+        Mean over repeats; NaN where the metric is undefined.
+    draws : ndarray of shape (n_bootstrap,)
+        NaN in draws that leave the metric undefined.
     """
 
-    title: str
-    kinds: tuple[str, ...]
-    function: Callable[[Observed, Floats, Floats], Floats]
-    higher_is_better: bool = True
-    has_unit: bool = False
-    baseline: float | None = None
+    value: float
+    draws: Floats
 
 
 @dataclass(frozen=True)
@@ -59,175 +52,137 @@ class Score:
     high: float
 
 
-# --- metrics --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Repeats:
+    """Predictions of every repeat, checked.
+
+    Attributes
+    ----------
+    observed : ndarray of shape (n_repeats, n)
+    predicted : ndarray of shape (n_repeats, n) or (n_repeats, n, n_classes)
+    tested : ndarray of shape (n_repeats, n), bool
+        Rows that a repeat tested.
+    """
+
+    observed: NDArray[Any]
+    predicted: Floats
+    tested: Mask
 
 
-def _mean(values: Floats, weights: Floats) -> Floats:
-    mean: Floats = (weights @ values) / weights.sum(axis=1)
-    return mean
+def as_repeats(
+    kind: str, observed: Values, predicted: Floats, groups: Labels, *, tested: Mask | None = None
+) -> Repeats:
+    """Predictions in the shape of repeats, finite wherever they were tested.
+
+    Parameters
+    ----------
+    kind, observed, predicted, groups, tested
+        As for `bootstrap`.
+
+    Raises
+    ------
+    AnalysisError
+        See `bootstrap`.
+    """
+    predicted = np.asarray(predicted, dtype=np.float64)
+    if predicted.ndim == (2 if kind in CLASSES else 1):
+        predicted = predicted[None]
+    shape = predicted.shape[:2]
+    cells = predicted.reshape(*shape, -1)
+    tested = np.broadcast_to(~np.isnan(cells).all(axis=2) if tested is None else tested, shape)
+    bad = np.argwhere(tested & ~np.isfinite(cells).all(axis=2))
+    if len(bad):
+        repeat, row = (int(one) for one in bad[0])
+        of = f" of repeat {repeat}" if shape[0] > 1 else ""
+        raise AnalysisError(
+            f"predictions must be finite to be scored; {len(bad)} of {int(tested.sum())} are not, the first in row "
+            f"{row}{of} (participant {str(groups[row])!r}); look at the features of that image"
+        )
+    empty = np.flatnonzero(~tested.any(axis=1))
+    if len(empty):
+        raise AnalysisError(
+            f"every repeat must have tested someone to be scored; repeat {empty[0]} has no prediction; leave it out"
+        )
+    return Repeats(np.broadcast_to(np.asarray(observed), shape), predicted, tested)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """NaN where the divisor is not above zero."""
-    return np.divide(above, below, out=np.full_like(below, np.nan), where=below > 0)
-
-
-def _mae(observed: Observed, predicted: Floats, weights: Floats) -> Floats:
-    return _mean(np.abs(observed - predicted), weights)
-
-
-def _rmse(observed: Observed, predicted: Floats, weights: Floats) -> Floats:
-    return np.sqrt(_mean((observed - predicted) ** 2, weights))
-
-
-def _variance(values: Floats, weights: Floats) -> Floats:
-    """Weighted variance (divisor: the weights' sum); exactly 0 where rounding is all there is."""
-    centred = values - values.mean()
-    square = _mean(centred**2, weights)
-    variance = square - _mean(centred, weights) ** 2
-    floor = 1e-14 * square + (1e-14 * np.abs(values).max()) ** 2
-    return np.where(variance > floor, variance, 0.0)
-
-
-def _r(observed: Observed, predicted: Floats, weights: Floats) -> Floats:
-    a, b = observed - observed.mean(), predicted - predicted.mean()
-    covariance = _mean(a * b, weights) - _mean(a, weights) * _mean(b, weights)
-    return _ratio(covariance, np.sqrt(_variance(a, weights) * _variance(b, weights)))
-
-
-def _r2(observed: Observed, predicted: Floats, weights: Floats) -> Floats:
-    error = _mean((observed - predicted) ** 2, weights)
-    return 1.0 - _ratio(error, _variance(observed.astype(np.float64), weights))
-
-
-def _auc_one(positive: NDArray[np.bool_], score: Floats, weights: Floats) -> Floats:
-    """Weighted area under the ROC curve: the share of pairs in right order, a tie counting half."""
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])  # first row of each run of equal scores
-    sorted_weights = weights[:, order]
-    above = np.add.reduceat(sorted_weights * positive[order], starts, axis=1)
-    below = np.add.reduceat(sorted_weights * ~positive[order], starts, axis=1)
-    beaten = np.cumsum(below, axis=1) - below / 2
-    return _ratio((above * beaten).sum(axis=1), above.sum(axis=1) * below.sum(axis=1))
-
-
-def _auc(observed: Observed, probabilities: Floats, weights: Floats) -> Floats:
-    n_classes = probabilities.shape[1]
-    classes = [1] if n_classes == 2 else range(n_classes)
-    each = [_auc_one(observed == one, probabilities[:, one], weights) for one in classes]
-    return np.asarray(np.mean(each, axis=0))
-
-
-def _hits(observed: Observed, probabilities: Floats) -> Floats:
-    hits: Floats = (probabilities.argmax(axis=1) == observed).astype(np.float64)
-    return hits
-
-
-def _accuracy(observed: Observed, probabilities: Floats, weights: Floats) -> Floats:
-    return _mean(_hits(observed, probabilities), weights)
-
-
-def _balanced_accuracy(observed: Observed, probabilities: Floats, weights: Floats) -> Floats:
-    hits = _hits(observed, probabilities)
-    members = [(observed == one).astype(np.float64) for one in range(probabilities.shape[1])]
-    return np.asarray(np.mean([_ratio(weights @ (one * hits), weights @ one) for one in members], axis=0))
-
-
-def _log_loss(observed: Observed, probabilities: Floats, weights: Floats) -> Floats:
-    """Mean of -log(probability of the true class); a probability below 2e-16 counts as that, as in scikit-learn."""
-    own = probabilities[np.arange(len(observed)), observed.astype(np.int64)]
-    return _mean(-np.log(np.maximum(own, np.finfo(np.float64).eps)), weights)
-
-
-_CLASSES = (BINARY, MULTICLASS)
-METRICS: dict[str, Metric] = {
-    "mae": Metric("mean absolute error", (CONTINUOUS,), _mae, higher_is_better=False, has_unit=True),
-    "rmse": Metric("root mean squared error", (CONTINUOUS,), _rmse, higher_is_better=False, has_unit=True),
-    "r": Metric("Pearson correlation", (CONTINUOUS,), _r, baseline=float("nan")),
-    "r2": Metric("share of variance explained", (CONTINUOUS,), _r2),
-    "auc": Metric("area under the ROC curve", _CLASSES, _auc, baseline=0.5),
-    "balanced_accuracy": Metric("mean of the classes' recalls", _CLASSES, _balanced_accuracy),
-    "accuracy": Metric("share of right answers", _CLASSES, _accuracy),
-    "log_loss": Metric("log loss", _CLASSES, _log_loss, higher_is_better=False),
-}
-
-
-# --- scores with intervals ------------------------------------------------------------------------------------
-
-
-def score(
+def bootstrap(
     kind: str,
-    observed: Observed,
+    observed: Values,
     predicted: Floats,
-    groups: NDArray[np.object_],
+    groups: Labels,
     *,
+    tested: Mask | None = None,
     n_bootstrap: int = 2000,
     random_state: int = 0,
-) -> list[Score]:
-    """All metrics of a kind, with percentile intervals by bootstrap over people.
+) -> dict[str, Bootstrapped]:
+    """All metrics of a kind, over repeats, and what they are in draws of people with replacement.
 
     Parameters
     ----------
     kind : str
         One of `featx.analysis.cohort.targets.KINDS`.
-    observed : ndarray of shape (n,)
+    observed : ndarray of shape (n,) or (n_repeats, n)
         Numbers, or class codes.
-    predicted : ndarray of shape (n,) or (n, n_classes)
-        Out-of-fold numbers, or probabilities.
+    predicted : ndarray of shape (n_repeats, n) or (n_repeats, n, n_classes)
+        Out-of-fold numbers, or probabilities; without the first axis for a single repeat.
     groups : ndarray of shape (n,)
-        Participants; all rows of a person are drawn together.
+        People, or larger units such as families; all rows of one are drawn together.
+    tested : ndarray of shape (n,) or (n_repeats, n), bool, optional
+        Rows that a repeat tested; where it is left out, those whose prediction is not NaN.
     n_bootstrap : int
-        Draws; 0 for no intervals. A draw that leaves a metric undefined (a class was not drawn) is left out of
-        that metric's interval; where most draws do, there is none (NaN).
+        Draws; 0 for none.
     random_state : int
-        The same seed and people give the same draws, so that heads are compared on the same ones.
+        The same seed and groups give the same draws, so that those of two arms are paired.
+
+    Returns
+    -------
+    dict of str to Bootstrapped
+        By metric. The value is the mean over repeats of the metric over the rows that the repeat tested. So is that
+        of a draw, over the repeats that leave the metric defined.
 
     Raises
     ------
     AnalysisError
-        A prediction is not finite.
+        A tested prediction is not finite, a repeat tested nobody, or the kind is unknown.
+
+    Examples
+    --------
+    >>> found = bootstrap("continuous", np.array([1.0, 2.0]), np.array([1.0, 4.0]), np.array(["a", "b"]))
+    >>> found["mae"].value, found["mae"].draws.shape
+    (1.0, (2000,))
     """
-    bad = np.flatnonzero(~np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1))
-    if len(bad):
-        raise AnalysisError(
-            f"predictions must be finite to be scored; {len(bad)} of {len(predicted)} are not, the first in row "
-            f"{bad[0]} (participant {str(groups[bad[0]])!r}); look at the features of that image"
-        )
-    metrics = {name: one for name, one in METRICS.items() if kind in one.kinds}
-    whole = np.ones((1, len(observed)))
-    values = {name: float(one.function(observed, predicted, whole)[0]) for name, one in metrics.items()}
-    draws: dict[str, list[Floats]] = {name: [] for name in metrics}
+    metrics = metrics_of(kind)
+    repeats = as_repeats(kind, observed, predicted, groups, tested=tested)
+    values = _each(metrics, repeats, np.ones((1, len(groups))))
+    draws: dict[str, list[Floats]] = {name: [np.empty(0)] for name in metrics}
     for weights in _draws(groups, n_bootstrap, random_state):
+        for name, one in _each(metrics, repeats, weights).items():
+            draws[name].append(one)
+    return {name: Bootstrapped(float(values[name][0]), np.concatenate(draws[name])) for name in metrics}
+
+
+def _each(metrics: dict[str, Metric], repeats: Repeats, weights: Floats) -> dict[str, Floats]:
+    """Every metric in every draw, mean over repeats."""
+    found: dict[str, list[Floats]] = {name: [] for name in metrics}
+    for observed, predicted, tested in zip(repeats.observed, repeats.predicted, repeats.tested, strict=True):
+        drawn = weights if tested.all() else weights[:, tested]
         for name, one in metrics.items():
-            draws[name].append(one.function(observed, predicted, weights))
-    return [Score(name, values[name], *_interval(draws[name])) for name in metrics]
+            found[name].append(one.function(observed[tested], predicted[tested], drawn))
+    return {name: _mean_where_defined(np.array(each)) for name, each in found.items()}
 
 
-def score_baseline(
-    kind: str,
-    observed: Observed,
-    predicted: Floats,
-    groups: NDArray[np.object_],
-    *,
-    n_bootstrap: int = 2000,
-    random_state: int = 0,
-) -> list[Score]:
-    """As `score`, for the baseline: metrics that a constant prediction has by definition have no interval.
-
-    Its predictions differ a little from fold to fold, for each fold has its own training people; a correlation
-    with them, or a ranking by them, would measure the folds.
-    """
-    found = score(kind, observed, predicted, groups, n_bootstrap=n_bootstrap, random_state=random_state)
-    return [_by_definition(one) for one in found]
+def _mean_where_defined(each: Floats) -> Floats:
+    """Mean over the first axis without the NaN; NaN where there is nothing else."""
+    defined = np.isfinite(each)
+    count = defined.sum(axis=0).astype(np.float64)
+    total = np.where(defined, each, 0.0).sum(axis=0)
+    mean: Floats = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean
 
 
-def _by_definition(found: Score) -> Score:
-    value = METRICS[found.metric].baseline
-    return found if value is None else Score(found.metric, value, float("nan"), float("nan"))
-
-
-def _draws(groups: NDArray[np.object_], n_bootstrap: int, random_state: int) -> Iterator[Floats]:
-    """Weights of the rows, shape (n_chunk, n), how often each one's participant was drawn."""
+def _draws(groups: Labels, n_bootstrap: int, random_state: int) -> Iterator[Floats]:
+    """Weights of the rows, shape (n_chunk, n), how often each one's group was drawn."""
     people, person = np.unique(groups.astype(str), return_inverse=True)
     rng = np.random.default_rng(random_state)
     rows = max(1, CHUNK // len(groups))
@@ -236,10 +191,91 @@ def _draws(groups: NDArray[np.object_], n_bootstrap: int, random_state: int) -> 
         yield counts[:, person].astype(np.float64)
 
 
-def _interval(draws: list[Floats]) -> tuple[float, float]:
-    values = np.concatenate(draws) if draws else np.empty(0)
-    defined = values[np.isfinite(values)]
-    if not len(values) or len(defined) <= len(values) / 2:
+def interval(draws: Floats) -> tuple[float, float]:
+    """Ends of the 95 % percentile interval.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (n_bootstrap,)
+        NaN are left out; where most are NaN, or there are none, so are the ends.
+
+    Examples
+    --------
+    >>> interval(np.arange(201.0)), interval(np.empty(0))
+    ((5.0, 195.0), (nan, nan))
+    """
+    defined = draws[np.isfinite(draws)]
+    if not len(draws) or len(defined) <= len(draws) / 2:
         return float("nan"), float("nan")
     low, high = np.percentile(defined, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def by_definition(found: dict[str, Bootstrapped]) -> dict[str, Bootstrapped]:
+    """The baseline's metrics, where a constant prediction has one by definition that instead, in all draws.
+
+    Its predictions differ a little from fold to fold, for each fold has its own training people; a correlation
+    with them, or a ranking by them, would measure the folds.
+
+    Examples
+    --------
+    >>> chance = by_definition({"auc": Bootstrapped(0.43, np.array([0.4, 0.45]))})["auc"]
+    >>> chance.value, chance.draws.tolist()
+    (0.5, [0.5, 0.5])
+    """
+    return {name: _constant(name, one) for name, one in found.items()}
+
+
+def _constant(metric: str, found: Bootstrapped) -> Bootstrapped:
+    value = METRICS[metric].baseline
+    return found if value is None else Bootstrapped(value, np.full_like(found.draws, value))
+
+
+# --- rows of a table of scores --------------------------------------------------------------------------------
+
+
+def score(
+    kind: str,
+    observed: Values,
+    predicted: Floats,
+    groups: Labels,
+    *,
+    n_bootstrap: int = 2000,
+    random_state: int = 0,
+) -> list[Score]:
+    """All metrics of a kind, with intervals, of predictions for every row.
+
+    Parameters
+    ----------
+    kind, observed, predicted, groups, n_bootstrap, random_state
+        As for `bootstrap`; a NaN prediction is refused.
+
+    Raises
+    ------
+    AnalysisError
+        A prediction is not finite.
+    """
+    everyone = np.ones(len(groups), dtype=bool)
+    found = bootstrap(
+        kind, observed, predicted, groups, tested=everyone, n_bootstrap=n_bootstrap, random_state=random_state
+    )
+    return [Score(name, one.value, *interval(one.draws)) for name, one in found.items()]
+
+
+def score_baseline(
+    kind: str,
+    observed: Values,
+    predicted: Floats,
+    groups: Labels,
+    *,
+    n_bootstrap: int = 2000,
+    random_state: int = 0,
+) -> list[Score]:
+    """As `score`, for the baseline: metrics that a constant prediction has by definition have no interval."""
+    found = score(kind, observed, predicted, groups, n_bootstrap=n_bootstrap, random_state=random_state)
+    return [_by_definition(one) for one in found]
+
+
+def _by_definition(found: Score) -> Score:
+    value = METRICS[found.metric].baseline
+    return found if value is None else Score(found.metric, value, float("nan"), float("nan"))

@@ -1,0 +1,287 @@
+"""What the options say becomes a request: files are read, words that only the command line knows are checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featx import schema, store
+from featx.analysis.cohort.condition import where
+from featx.analysis.cohort.covariates import parse_confound
+from featx.analysis.cohort.phenotypes import Phenotypes, add_columns, read_phenotypes
+from featx.analysis.cohort.tables import file_sha256, read_table
+from featx.analysis.cohort.tabular import features_from_table
+from featx.analysis.cohort.ukbiobank import UKB, cautions_for, cautions_of_sessions, parse_column
+from featx.analysis.crossval import ADDED, BOTH, FEATURES, IGNORED, ONLY, TARGET
+from featx.analysis.features import Images, select_features
+from featx.analysis.folds.given import TEST, TRAIN, read_splits, splits_from_labels
+from featx.analysis.folds.splits import Folding
+from featx.analysis.heads import HeadOptions
+from featx.analysis.inference.cautions import Caution
+from featx.analysis.request import Adjusting, Columns, Request
+from featx.errors import AnalysisError, StoreError, known
+from featx.featureset import FeatureSet
+from featx.networks import NETWORKS
+from featx_cli.options import Asked
+
+MOST_STRATIFIED = 20
+GRID = "'sklearn:svm.SVR={\"C\": [0.1, 1, 10]}'"
+
+
+def make_request(wish: Asked, **more: Any) -> Request:
+    """Read what is asked for, and put it together.
+
+    Parameters
+    ----------
+    wish : Asked
+    more
+        Further fields of `featx.analysis.request.Request`.
+    """
+    files, phenotypes = _inputs(wish)
+    sets, combinations, sources = _sets(wish, files)
+    targets = _targets(wish, phenotypes)
+    given = _given(wish, phenotypes)
+    modes = ([ONLY, IGNORED, ADDED] if wish.confound else [IGNORED]) + [_removal(one) for one in wish.remove]
+    stratify = wish.stratify or ("target" if len(targets) <= MOST_STRATIFIED else "none")
+    return Request(
+        sets=sets,
+        combinations=combinations,
+        phenotypes=phenotypes.table,
+        targets=targets,
+        heads=wish.head,
+        kinds=pairs(wish.kind, "--kind", "income=multiclass"),
+        expected=phenotypes.kinds,
+        levels=phenotypes.levels,
+        units=phenotypes.units,
+        folding=Folding(
+            scheme="given" if given is not None else wish.scheme,
+            n_splits=wish.folds,
+            n_inner=wish.inner_folds,
+            n_repeats=wish.repeats,
+            by_site=wish.by_site,
+            random_state=wish.seed,
+        ),
+        columns=Columns(wish.site, wish.group, wish.age, stratify, wish.where),
+        adjusting=Adjusting(
+            confounds=tuple(wish.confound),
+            modes=tuple(dict.fromkeys(modes)),
+            harmonise=wish.harmonise,
+            preserve=tuple(wish.preserve),
+            pca=_components(wish.pca),
+            calibrate=wish.calibrate,
+        ),
+        options=HeadOptions(device=_device(wish.device), class_weight=_class_weight(wish.class_weight)),
+        grids=_grids(wish),
+        given_splits=given,
+        n_jobs=wish.jobs,
+        phenotypes_name=wish.features[-1].name,
+        phenotypes_sha256=file_sha256(wish.features[-1]),
+        sources=tuple(sources),
+        cautions=_cautions(phenotypes, targets, sets),
+        training=_training(sets),
+        is_biobank=phenotypes.is_ukb,
+        **more,
+    )
+
+
+def _inputs(wish: Asked) -> tuple[list[Path], Phenotypes]:
+    """Feature files, and the phenotype table with further columns."""
+    if len(wish.features) < (1 if wish.table else 2):
+        raise AnalysisError(
+            "features must come first and a phenotype table last (or --table NAME=FILE and a phenotype table); got "
+            "only one file; write, say, featx fit features.h5 participants.tsv --target age"
+        )
+    *files, table = wish.features
+    phenotypes = read_phenotypes(table)
+    for path in wish.also:
+        phenotypes = add_columns(phenotypes, read_phenotypes(path), str(path))
+    return files, phenotypes
+
+
+def _sets(
+    wish: Asked, files: Sequence[Path]
+) -> tuple[dict[str, FeatureSet], dict[str, tuple[str, ...]], list[dict[str, str]]]:
+    """Feature sets that are used, how they are combined, and the files that all input but the phenotypes is from."""
+    holder = holders(files)
+    tables = {name: Path(path) for name, path in pairs(wish.table, "--table", "volumes=volumes.tsv").items()}
+    for name in tables:
+        _check_own_name(name, holder)
+    combinations = select_features([*holder, *tables], wish.use)
+    names = list(dict.fromkeys(name for sets in combinations.values() for name in sets))
+    sets = {name: store.read_set(holder[name], name) for name in names if name in holder}
+    first = next(iter(sets.values()), None)
+    images = None if first is None else Images(first.image_id, first.participant_id, first.session_id)
+    sets |= {name: read_table_set(name, tables[name], images) for name in names if name in tables}
+    used = [("features", "", path) for path in dict.fromkeys(holder[name] for name in names if name in holder)]
+    used += [("table", name, tables[name]) for name in names if name in tables]
+    used += [("also", "", path) for path in wish.also]
+    sources = [
+        {"role": role, "name": name, "file": path.name, "sha256": file_sha256(path)} for role, name, path in used
+    ]
+    return sets, combinations, sources
+
+
+def failures_of(files: Sequence[Path]) -> list[dict[str, str]]:
+    """Rows of the failures of feature files."""
+    return [row for path in files for row in store.read_failures(path)]
+
+
+def _check_own_name(name: str, holder: Mapping[str, Path]) -> None:
+    taken = next((one for one in holder if one.split("/")[0] == name), None)
+    if taken is not None:
+        raise AnalysisError(
+            f"a table of features must have a name of its own; {name!r} is also the beginning of {taken!r}; "
+            "call it, say, volumes"
+        )
+
+
+def read_table_set(name: str, path: Path, images: Images | None) -> FeatureSet:
+    """A table of numbers as a feature set, one row per image where images are known."""
+    return features_from_table(name, read_table(path), images=images)
+
+
+def holders(files: Sequence[Path]) -> dict[str, Path]:
+    """Which file holds which feature set."""
+    holder: dict[str, Path] = {}
+    for path in files:
+        for name in store.list_sets(path):
+            if name in holder:
+                raise StoreError(
+                    f"a feature set must be in one file; {name!r} is in {holder[name]} and {path}; give one of them"
+                )
+            holder[name] = path
+    return holder
+
+
+def _targets(wish: Asked, phenotypes: Phenotypes) -> list[str]:
+    """Targets by name, then those that a wildcard adds: all but what is an id or a confound."""
+    if not wish.targets:
+        return wish.target
+    columns = [str(one) for one in phenotypes.table]
+    others = {schema.PARTICIPANT_ID, schema.SESSION_ID, wish.site, wish.group, wish.split_column}
+    others |= {parse_confound(one).column for one in wish.confound}
+    if phenotypes.is_ukb:  # a field that has a name is taken under its name, once
+        named = {(one.field_id, one.instance, one.array) for one in UKB.values() if one.name in columns}
+        others |= {one for one in columns if parse_column(one) in named}
+    found = [one for one in columns if one not in others and fnmatchcase(one, wish.targets)]
+    if not found:
+        raise AnalysisError(
+            f"--targets must match columns of the phenotype table that are no ids or confounds; {wish.targets!r} "
+            "matches none; write, say, --targets 'bone_*'"
+        )
+    return list(dict.fromkeys([*wish.target, *found]))
+
+
+def _given(wish: Asked, phenotypes: Phenotypes) -> pd.DataFrame | None:
+    """A table of splits, where folds are not to be made."""
+    ways = [bool(one) for one in (wish.splits, wish.split_column, wish.test_where)]
+    if sum(ways) > 1:
+        raise AnalysisError(
+            "folds must be given in one way; got several of --splits, --split-column and --test-where; give one"
+        )
+    if wish.splits:
+        return read_splits(wish.splits)
+    table = phenotypes.table
+    if wish.split_column:
+        return splits_from_labels(table, wish.split_column)
+    if wish.test_where:
+        is_test = where(table, wish.test_where)
+        if is_test.all() or not is_test.any():
+            raise AnalysisError(
+                f"--test-where must be met by those who test, and not by those who train; {wish.test_where!r} is met "
+                f"by {int(is_test.sum())} of {len(table)} people; write another condition"
+            )
+        labels = np.where(is_test, TEST, TRAIN)
+        return splits_from_labels(table.assign(**{wish.test_where: labels}), wish.test_where)
+    return None
+
+
+def _cautions(phenotypes: Phenotypes, targets: Sequence[str], sets: Mapping[str, FeatureSet]) -> tuple[Caution, ...]:
+    """What is known beforehand of the table."""
+    found = [Caution(code, sentence) for code, sentence in phenotypes.cautions]
+    if phenotypes.is_ukb:
+        found += [Caution(code, sentence, name) for name in targets for code, sentence in cautions_for(name)]
+        first = next(iter(sets.values()))
+        found += [Caution(code, sentence) for code, sentence in cautions_of_sessions(map(str, first.session_id))]
+    return tuple(found)
+
+
+def _training(sets: Mapping[str, FeatureSet]) -> dict[str, tuple[str, tuple[float, float] | None]]:
+    """What the networks behind feature sets were trained on; random weights were on nothing."""
+    found = {}
+    for one in sets.values():
+        network, weights = one.provenance["network"], one.provenance["weights"]
+        if network in NETWORKS and not weights.startswith("random"):
+            found[network] = (NETWORKS[network].training, NETWORKS[network].age_range_years)
+    return found
+
+
+# --- words ----------------------------------------------------------------------------------------------------
+
+
+def pairs(words: Sequence[str], option: str, example: str) -> dict[str, str]:
+    """Options of the form NAME=VALUE; of a kind the last '=' counts, for a target's name may hold one."""
+    found = [word.partition("=") if option != "--kind" else word.rpartition("=") for word in words]
+    for word, (name, _, value) in zip(words, found, strict=True):
+        if not name or not value:
+            raise AnalysisError(f"{option} must be NAME=VALUE; got {word!r}; write, say, {option} {example}")
+        if [one for one, _, _ in found].count(name) > 1:
+            raise AnalysisError(f"{option} must tell of a name once; got {name!r} several times; leave one of them")
+    return {name: value for name, _, value in found}
+
+
+def _removal(word: str) -> str:
+    if word not in (FEATURES, TARGET, BOTH):
+        raise AnalysisError(
+            f"--remove must say what confounds are removed from; {word!r} is no such thing; "
+            f"{known((FEATURES, TARGET, BOTH))}"
+        )
+    return word
+
+
+def _components(wish: float | None) -> int | float | None:
+    """Principal components as a whole number, or their share of variance."""
+    if wish is not None and not 0 < wish < 1 and not (wish >= 1 and wish.is_integer()):
+        raise AnalysisError(
+            f"--pca must be a number of components, or a share of variance between 0 and 1; got {wish:g}; "
+            "write, say, 50 or 0.9"
+        )
+    return int(wish) if wish is not None and wish >= 1 else wish
+
+
+def _device(word: str) -> str:
+    if word not in ("cpu", "cuda"):
+        raise AnalysisError(f"--device must be known; {word!r} is not; {known(('cpu', 'cuda'))}")
+    return word
+
+
+def _class_weight(word: str) -> str | None:
+    if word not in ("none", "balanced"):
+        raise AnalysisError(f"--class-weight must be known; {word!r} is not; {known(('none', 'balanced'))}")
+    return None if word == "none" else word
+
+
+def _grids(wish: Asked) -> dict[str, dict[str, list[Any]]]:
+    grids = {name: _grid(name, text) for name, text in pairs(wish.grid, "--grid", GRID).items()}
+    for name in grids:
+        if name not in wish.head:
+            raise AnalysisError(f"a grid must be for a head that is asked for; {name!r} is not; {known(wish.head)}")
+    return grids
+
+
+def _grid(name: str, text: str) -> dict[str, list[Any]]:
+    try:
+        grid = json.loads(text)
+        if not isinstance(grid, dict) or not all(isinstance(one, list) for one in grid.values()):
+            raise TypeError
+    except (ValueError, TypeError):
+        raise AnalysisError(
+            f'a grid must be JSON such as {{"C": [0.1, 1, 10]}}; got {text!r} for {name!r}; write it in single quotes'
+        ) from None
+    return grid

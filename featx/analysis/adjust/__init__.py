@@ -1,0 +1,1 @@
+"""What comes before a head, fitted inside the folds: confounds, sites (ComBat), components."""

@@ -1,0 +1,1 @@
+"""What is kept: runs and learning curves as folders, fitted heads with their contracts and model cards."""
