@@ -188,7 +188,7 @@ PERMUTATIONS = (
 BREAKDOWNS = (
     Column("target", "text", "the phenotype"),
     *_ARM,
-    Column("by", "text", "'site', 'age', 'age-matched', or 'worst predicted'"),
+    Column("by", "text", "'site', 'age', 'age-matched', 'calibration' (Cox's recalibration), or 'worst predicted'"),
     Column("label", "text", "the site, the band of age, the people who are left, or the image"),
     Column("metric", "text", ""),
     Column("value", "float", "empty where it is undefined"),

@@ -18,6 +18,7 @@ from featx.analysis.folds.splits import TRAIN_ONLY
 from featx.analysis.folds.strata import CLASSES, Values
 from featx.analysis.inference.agebias import bias_table
 from featx.analysis.inference.breakdown import Scoring, age_matched, by_label, by_quantile, worst
+from featx.analysis.inference.calibration import calibration_summary
 from featx.analysis.inference.cautions import (
     Caution,
     few_per_site,
@@ -269,6 +270,8 @@ def _breakdown_rows(request: Request, plan: Plan, job: Job, arms: Sequence[Arm])
 
 
 def _breakdowns(plan: Plan, job: Job, scoring: Scoring) -> Iterator[tuple[str, pd.DataFrame]]:
+    if job.target.kind == BINARY:
+        yield "calibration", _calibration_rows(job, scoring)
     if plan.site is not None:
         yield "site", by_label(scoring, plan.site[job.target.rows].astype(str))
     if plan.age is None:
@@ -281,6 +284,17 @@ def _breakdowns(plan: Plan, job: Job, scoring: Scoring) -> Iterator[tuple[str, p
         kept[pairs.rows] = f"{pairs.n_pairs} pairs within 1 year"
         table = by_label(scoring, kept.astype(str))
         yield "age-matched", table
+
+
+def _calibration_rows(job: Job, scoring: Scoring) -> pd.DataFrame:
+    """How far probabilities are from what was observed, over the first repeat."""
+    tested = job.design.fold[0] != TRAIN_ONLY
+    observed, probability = job.target.y[tested] == 1, scoring.predicted[0][tested, 1]
+    found = calibration_summary(observed, probability)
+    n_people = len(set(people_of(job.images.participant_id[tested])))
+    rows = [(f"calibration {name}", getattr(found, name)) for name in ("intercept", "slope", "error", "brier_skill")]
+    table = pd.DataFrame(rows, columns=["metric", "value"])
+    return table.assign(label="first repeat", n=int(tested.sum()), n_people=n_people)
 
 
 def _bias_rows(request: Request, job: Job, arm: Arm) -> pd.DataFrame:

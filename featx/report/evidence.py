@@ -28,6 +28,7 @@ from featx.report.wording import (
 
 WORST = "worst predicted"
 _PARTS = {"site": "By site", "age": "By age", "age-matched": "Matched for age"}
+CALIBRATION = "Calibration: an intercept of 0 and a slope of 1 are perfect; a slope below 1 is too sure of itself"
 CORRECTIONS = {"cole": "after Cole (line inverted)", "beheshti": "after Beheshti (uses own age)"}
 
 
@@ -175,6 +176,8 @@ def parts(breakdowns: pd.DataFrame, table: ScoreTable) -> list[Parts]:
     for row in sorted((row for row in table.rows if row.letter), key=lambda row: not row.is_best):
         own = rows_of(breakdowns, row)
         grids = [_part(own[own["by"] == by], table.metrics, caption) for by, caption in _PARTS.items()]
+        calibration = own[own["by"] == "calibration"]
+        grids.append(_part(calibration, list(dict.fromkeys(calibration["metric"])), CALIBRATION))
         if any(grid.rows for grid in grids):
             found.append(Parts(f"{row.letter} {row.words}", tuple(grid for grid in grids if grid.rows)))
     return found

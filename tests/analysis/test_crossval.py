@@ -26,7 +26,7 @@ from featx.analysis.crossval import (
 )
 from featx.analysis.folds.splits import Design, Folding, make_design
 from featx.analysis.heads import HEADS, applies, make_head
-from featx.analysis.inference.scores import score
+from tests.scoring import score
 
 NO_CONFOUNDS = np.empty((40, 0))
 

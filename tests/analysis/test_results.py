@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from featx import schema
@@ -192,3 +193,19 @@ def test_numbers_for_json() -> None:
     assert finite(np.float64(1.5)) == 1.5
     assert finite(np.nan) is None
     assert finite(np.inf) is None
+
+
+def test_probabilities_are_held_against_what_was_observed(result: Result) -> None:
+    """Cox's recalibration by an oracle, over the first repeat; numbers have none."""
+    found = only(result.tables["breakdowns"], target="sex", features="one", by="calibration").set_index("metric")
+    own = only(predictions(result, "sex"), features="one", repeat=0)
+    level = next(name for name in own if str(name).startswith(schema.PROBABILITY))
+    second = [name for name in own if str(name).startswith(schema.PROBABILITY)][1]
+    p, y = own[second].to_numpy(), (own["observed"] == str(second)[len(schema.PROBABILITY) :]).to_numpy(dtype=int)
+    oracle = LogisticRegression(C=1e10, tol=1e-10).fit(np.log(p / own[level].to_numpy())[:, None], y)
+    assert found.loc["calibration slope", "value"] == pytest.approx(oracle.coef_[0, 0], rel=1e-3)
+    assert found.loc["calibration intercept", "value"] == pytest.approx(oracle.intercept_[0], abs=1e-3)
+    assert found.loc["calibration brier_skill", "value"] == pytest.approx(
+        1 - np.mean((p - y) ** 2) / np.mean((y.mean() - y) ** 2)
+    )
+    assert "calibration" not in set(only(result.tables["breakdowns"], target="age")["by"])

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from featx import schema
-from featx.analysis.inference.scores import METRICS, score, score_baseline
+from featx.analysis.inference.metrics import METRICS
+from tests.scoring import score, score_baseline
 
 FEATURES = (
     "squeezenet1_0.imagenet/axial/fire5/mean",

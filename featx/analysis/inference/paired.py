@@ -274,16 +274,3 @@ def relative(a: float, b: float) -> float:
     0.1
     """
     return (b - a) / b if b > 0 else NAN
-
-
-def d_prime(auc: float) -> float:
-    """Distance of two normal distributions of equal spread, in standard deviations, that have this AUC.
-
-    ``sqrt(2) * Phi^-1(AUC)`` (Green & Swets 1966); infinite for an AUC of 0 or 1, NaN for NaN.
-
-    Examples
-    --------
-    >>> round(d_prime(0.76), 2)
-    1.0
-    """
-    return float(np.sqrt(2) * stats.norm.ppf(auc))

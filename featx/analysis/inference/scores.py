@@ -18,8 +18,6 @@ from featx.analysis.inference.metrics import METRICS, Metric, metrics_of
 from featx.analysis.scaling import Floats
 from featx.errors import AnalysisError
 
-__all__ = ["METRICS", "Score", "bootstrap", "by_definition", "interval", "score", "score_baseline"]
-
 LEVEL = 95.0
 CHUNK = 1 << 20  # weights held at a time: 8 MiB
 
@@ -40,16 +38,6 @@ class Bootstrapped:
 
     value: float
     draws: Floats
-
-
-@dataclass(frozen=True)
-class Score:
-    """A metric's value and the ends of its 95 % interval; NaN where undefined."""
-
-    metric: str
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -229,53 +217,3 @@ def by_definition(found: dict[str, Bootstrapped]) -> dict[str, Bootstrapped]:
 def _constant(metric: str, found: Bootstrapped) -> Bootstrapped:
     value = METRICS[metric].baseline
     return found if value is None else Bootstrapped(value, np.full_like(found.draws, value))
-
-
-# --- rows of a table of scores --------------------------------------------------------------------------------
-
-
-def score(
-    kind: str,
-    observed: Values,
-    predicted: Floats,
-    groups: Labels,
-    *,
-    n_bootstrap: int = 2000,
-    random_state: int = 0,
-) -> list[Score]:
-    """All metrics of a kind, with intervals, of predictions for every row.
-
-    Parameters
-    ----------
-    kind, observed, predicted, groups, n_bootstrap, random_state
-        As for `bootstrap`; a NaN prediction is refused.
-
-    Raises
-    ------
-    AnalysisError
-        A prediction is not finite.
-    """
-    everyone = np.ones(len(groups), dtype=bool)
-    found = bootstrap(
-        kind, observed, predicted, groups, tested=everyone, n_bootstrap=n_bootstrap, random_state=random_state
-    )
-    return [Score(name, one.value, *interval(one.draws)) for name, one in found.items()]
-
-
-def score_baseline(
-    kind: str,
-    observed: Values,
-    predicted: Floats,
-    groups: Labels,
-    *,
-    n_bootstrap: int = 2000,
-    random_state: int = 0,
-) -> list[Score]:
-    """As `score`, for the baseline: metrics that a constant prediction has by definition have no interval."""
-    found = score(kind, observed, predicted, groups, n_bootstrap=n_bootstrap, random_state=random_state)
-    return [_by_definition(one) for one in found]
-
-
-def _by_definition(found: Score) -> Score:
-    value = METRICS[found.metric].baseline
-    return found if value is None else Score(found.metric, value, float("nan"), float("nan"))

@@ -9,7 +9,6 @@ from featx.analysis.cohort.targets import BINARY, CONTINUOUS
 from featx.analysis.inference.paired import (
     cohens_d_paired,
     corrected_t,
-    d_prime,
     delong,
     difference,
     fold_scores,
@@ -163,6 +162,3 @@ def test_cohens_d_equals_one_sample_t_and_averages_people() -> None:
 
 def test_effects_of_nothing_are_nan() -> None:
     assert np.isnan(relative(1.0, 0.0))
-    assert np.isnan(d_prime(float("nan")))
-    assert d_prime(1.0) == np.inf
-    assert d_prime(0.5) == 0.0

@@ -8,8 +8,9 @@ from sklearn import metrics
 from featx.analysis.cohort.targets import BINARY, CONTINUOUS, KINDS, MULTICLASS, ORDINAL
 from featx.analysis.inference import scores
 from featx.analysis.inference.metrics import METRICS, metrics_of
-from featx.analysis.inference.scores import as_repeats, bootstrap, by_definition, interval, score, score_baseline
+from featx.analysis.inference.scores import as_repeats, bootstrap, by_definition, interval
 from featx.errors import AnalysisError
+from tests.scoring import score, score_baseline
 
 
 def plain(metric: str, y: np.ndarray, predicted: np.ndarray) -> float:
