@@ -174,7 +174,7 @@ def _say_scores(scores: pd.DataFrame, target: str) -> None:
 
 
 def _say_gains(comparisons: pd.DataFrame, target: str) -> None:
-    own = comparisons[comparisons["target"] == target]
+    own = comparisons[(comparisons["target"] == target) & (comparisons["question"] != "over the baseline")]
     if not len(own):
         return
     first = own["metric"].iloc[0]

@@ -90,7 +90,10 @@ SplitColumn = Annotated[
 ]
 TestWhere = Annotated[
     str,
-    typer.Option(help="The test cohort, such as \"cohort == 'OASIS'\"; all others train.", rich_help_panel=FOLDS),
+    typer.Option(
+        help="The test cohort, such as \"cohort == 'OASIS'\"; all others train, also who has no value there.",
+        rich_help_panel=FOLDS,
+    ),
 ]
 Confound = Annotated[
     list[str],

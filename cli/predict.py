@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from featx_cli.console import say
+from featx import schema
+from featx_cli.console import SOME_FAILED, say
 
 
 def command(
@@ -39,7 +40,7 @@ def command(
     """
     from featx import store
     from featx.analysis.cohort.phenotypes import read_phenotypes
-    from featx.analysis.features import Images
+    from featx.analysis.features import Images, some
     from featx.analysis.runs.bundle import read_bundle
     from featx.analysis.runs.prediction import features_of, predict
     from featx.errors import BundleError
@@ -62,8 +63,18 @@ def command(
         )
     people = None if phenotypes is None else read_phenotypes(phenotypes).table
     found = predict(bundle, sets, people, allow_training_people=allow_training_people)
+    id_column, asked = schema.IMAGE_ID, {str(image) for one in sets for image in one.image_id}
+    if not sets and people is not None:
+        id_column, asked = schema.PARTICIPANT_ID, set(people[schema.PARTICIPANT_ID].astype(str))
+    left_out = sorted(asked - set(found[id_column].astype(str)))
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(f".{output.name}.tmp")
     found.to_csv(beside, index=False, lineterminator="\n")
     beside.replace(output)
     say(f"{len(found)} images predicted ({bundle.contract['target']}, {bundle.contract['head']}): {output}")
+    if left_out:
+        say(
+            f"{len(left_out)} were left out, for they are not in all the features that the head needs, or lack a "
+            f"value, a confound or a site: {some(left_out, 10)}"
+        )
+        raise typer.Exit(SOME_FAILED)

@@ -47,6 +47,12 @@ def make_request(wish: Asked, **more: Any) -> Request:
     sets, combinations, sources = _sets(wish, files)
     targets = _targets(wish, phenotypes)
     given = _given(wish, phenotypes)
+    n_repeats = wish.repeats if given is None else int(given["repeat"].max()) + 1
+    if given is not None and (wish.repeats not in (1, n_repeats) or wish.scheme != "kfold"):
+        raise AnalysisError(
+            f"folds that are given must not be made as well; they are of {n_repeats} repeats, and --repeats "
+            f"{wish.repeats} --scheme {wish.scheme} was asked for; leave these out"
+        )
     modes = ([ONLY, IGNORED, ADDED] if wish.confound else [IGNORED]) + [_removal(one) for one in wish.remove]
     stratify = wish.stratify or ("target" if len(targets) <= MOST_STRATIFIED else "none")
     return Request(
@@ -63,7 +69,7 @@ def make_request(wish: Asked, **more: Any) -> Request:
             scheme="given" if given is not None else wish.scheme,
             n_splits=wish.folds,
             n_inner=wish.inner_folds,
-            n_repeats=wish.repeats,
+            n_repeats=n_repeats,
             by_site=wish.by_site,
             random_state=wish.seed,
         ),

@@ -153,7 +153,11 @@ SCORES = (
 
 COMPARISONS = (
     Column("target", "text", "the phenotype"),
-    Column("question", "text", "'features' (a against b), or 'gain over confounds' (with features against without)"),
+    Column(
+        "question",
+        "text",
+        "'features' (a against b), 'gain over confounds' (with features, without), 'over the baseline'",
+    ),
     Column("features_a", "text", ""),
     Column("features_b", "text", ""),
     Column("head", "text", ""),
@@ -213,7 +217,7 @@ CURVE = (
     Column("target", "text", "the phenotype"),
     Column("kind", "text", ""),
     *_ARM,
-    Column("n_train", "int", "people who were drawn to train"),
+    Column("n_train", "int", "people who were drawn to train, or groups where families are kept whole"),
     Column("n_images", "int", "their images, each draw counted"),
     Column("n_test", "int", "test images, the same for every point"),
     Column("draw", "int", "from 0; the same people for all features and heads"),

@@ -214,7 +214,8 @@ def _groups(request: Request, plan: Plan, one: Pass) -> list[_Group]:
     for head in dict.fromkeys(head for job in plan.jobs for head in job.heads):
         own = [job for job in plan.jobs if head in job.heads and suits(job, head, one.confounds)]
         task = make_task(request, plan, head, CONTINUOUS, one.confounds)
-        shared = [job for job in own if job.shared is not None and task.is_phenome_wide]
+        alone = request.inferring.correct_age  # these need inner predictions of their own
+        shared = [job for job in own if job.shared and task.is_phenome_wide and job.target.name not in alone]
         if shared and shared[0].shared is not None:
             groups.append(_Group(head, tuple(shared), shared[0].shared, is_shared=True))
         groups += [_Group(head, (job,), job.design, is_shared=False) for job in own if job not in shared]

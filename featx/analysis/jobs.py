@@ -16,7 +16,7 @@ from featx.analysis.cohort.targets import Target, known_columns, make_target, to
 from featx.analysis.features import table_columns
 from featx.analysis.folds.given import given_folds
 from featx.analysis.folds.shared import shared_design
-from featx.analysis.folds.splits import Design, join_groups, make_design, restrict
+from featx.analysis.folds.splits import TRAIN_ONLY, Design, join_groups, make_design, restrict
 from featx.analysis.folds.strata import NUMBERS
 from featx.analysis.heads import HEADS, applies
 from featx.analysis.request import Job, Request
@@ -133,9 +133,10 @@ def _filtered(person: str, expression: str) -> Exclusion:
 def _make_sides(request: Request, matched: Matched) -> _Sides:
     table, columns, adjusting = matched.phenotypes, request.columns, request.adjusting
     specs = [*adjusting.preserve, *(one for one in adjusting.confounds if one not in adjusting.preserve)]
-    encoding = encode(table, specs)
+    trains = _trainers(request, matched)  # levels and knots are not those of a test cohort
+    encoding = encode(table[trains], specs)
     C = design(encoding, table)
-    preserved = design(encode(table, list(adjusting.preserve)), table).shape[1]
+    preserved = len(encode(table[trains], list(adjusting.preserve)).names)
     complete: NDArray[np.bool_] = np.asarray(np.isfinite(C).all(axis=1))
     site = read_labels(table, columns.site) if columns.site else None
     group = read_labels(table, columns.group) if columns.group else None
@@ -146,6 +147,20 @@ def _make_sides(request: Request, matched: Matched) -> _Sides:
     # Who has no group is one of their own.
     families = None if group is None else [one or f" {person}" for one, person in zip(group, people, strict=True)]
     return _Sides(C, encoding, preserved, site, join_groups(people, families), complete)
+
+
+def _trainers(request: Request, matched: Matched) -> NDArray[np.bool_]:
+    """Who trains in some split; all where folds are made, or given for each target by itself."""
+    everybody = np.ones(len(matched.images.image_id), dtype=bool)
+    if request.given_splits is None:
+        return everybody
+    try:
+        fold, known = given_folds(request.given_splits, matched.images, schema.SHARED)
+    except TargetError:
+        return everybody
+    several = np.array([len(np.unique(one[one != TRAIN_ONLY])) > 1 for one in fold])
+    trains: NDArray[np.bool_] = known & ((fold == TRAIN_ONLY) | several[:, None]).any(axis=0)
+    return trains if trains.any() else everybody
 
 
 def _incomplete(request: Request, matched: Matched, sides: _Sides) -> list[Exclusion]:
@@ -200,7 +215,7 @@ def _make_jobs(request: Request, matched: Matched, sides: _Sides, exclusions: li
         except TargetError as error:
             exclusions.append(exclusion(error.code, error.sentence, target=name))
             continue
-        exclusions.extend(_missing_values(matched, target, len(request.targets) <= MOST_LISTED))
+        exclusions.extend(_missing_values(matched, target, _lists_people(request)))
         if not jobs[-1].heads:
             exclusions.append(_no_head(request, target))
     return jobs
@@ -221,7 +236,7 @@ def _make_job(
         given, known = given_folds(
             request.given_splits, matched.images, target.name if shared is None else schema.SHARED
         )
-        exclusions.extend(_not_in_splits(matched, target, known))
+        exclusions.extend(_not_in_splits(matched, target, known, _lists_people(request)))
         target = _take(target, known[target.rows])
         given = given[:, target.rows]
     _check_left(target)
@@ -245,6 +260,11 @@ def _make_job(
         _check_sites(own, sides.site[target.rows], people_of(matched.images.participant_id[target.rows]), target.name)
     heads = tuple(head for head in dict.fromkeys(request.heads) if applies(head, target.kind))
     return Job(target, matched.images.take(target.rows), units, own, shared, heads)
+
+
+def _lists_people(request: Request) -> bool:
+    """Whether who lacks a value is told one by one; a thousand targets of forty thousand people would be too many."""
+    return len(request.targets) <= MOST_LISTED
 
 
 def _check_not_a_feature(request: Request, name: str) -> None:
@@ -287,7 +307,7 @@ def _check_left(target: Target) -> None:
         )
 
 
-def _not_in_splits(matched: Matched, target: Target, known: NDArray[np.bool_]) -> list[Exclusion]:
+def _not_in_splits(matched: Matched, target: Target, known: NDArray[np.bool_], one_by_one: bool) -> list[Exclusion]:
     gone = target.rows[~known[target.rows]]
     if len(gone) and len(gone) == len(target.rows):
         raise TargetError(
@@ -295,6 +315,12 @@ def _not_in_splits(matched: Matched, target: Target, known: NDArray[np.bool_]) -
             f"given splits must tell of the people who are analysed; for {target.name!r} they tell of none, such as "
             f"{str(matched.images.image_id[gone[0]])!r}; give the splits of this cohort",
         )
+    if len(gone) and not one_by_one:
+        sentence = (
+            f"an image must have a fold in the splits that were given; {len(gone)} of {len(target.rows)} have none, "
+            f"for {target.name!r}; add rows"
+        )
+        return [exclusion("not-in-splits", sentence, target=target.name)]
     return [
         exclusion(
             "not-in-splits",

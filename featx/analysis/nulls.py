@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from featx.analysis.cohort.people import people_of
 from featx.analysis.cohort.targets import BINARY, CONTINUOUS, ORDINAL
 from featx.analysis.crossval import Data, Task, Treatment, cross_validate_many
 from featx.analysis.inference.permutation import p_value, permutations
@@ -18,8 +21,10 @@ AT_ONCE = 500  # permuted targets that are solved together
 def permute(request: Request, data: Data, job: Job, label: tuple[str, str]) -> dict[str, object]:
     """Test whether features say anything of a target: nested ridge on the target, and on permuted ones.
 
-    People are permuted with all their images. Folds stay; penalties are chosen anew for every permuted target. The
-    folds of the first repeat are used. Classes are coded -1 and 1 and scored by AUC.
+    People change places within outer folds, with all their images (families with families of the same make-up), so
+    that every fold keeps its own values. Folds are stratified by the target: one that is permuted over all people is
+    dealt worse than the real one, whose score would then look better than chance. Penalties are chosen anew for every
+    permuted target. The folds of the first repeat are used. Classes are coded -1 and 1 and scored by AUC.
 
     Parameters
     ----------
@@ -37,7 +42,7 @@ def permute(request: Request, data: Data, job: Job, label: tuple[str, str]) -> d
     y = job.target.y.astype(np.float64)
     y = 2.0 * y - 1.0 if job.target.kind == BINARY else y
     n = request.inferring.n_permutations
-    orders = permutations(job.units, n, request.folding.random_state)
+    orders = permutations(job.units, n, request.folding.random_state, blocks=_blocks(job))
     real = _metric(job, _predict(request, data, job, y[:, None], label[1]), y[:, None])[0]
     null = np.concatenate(
         [
@@ -59,6 +64,14 @@ def permute(request: Request, data: Data, job: Job, label: tuple[str, str]) -> d
         "p": p_value(real, null, higher_is_better=True),
         "n_permutations": n,
     }
+
+
+def _blocks(job: Job) -> NDArray[np.object_]:
+    """Labels of rows that may change places: the outer fold, and which person of the unit a row is of."""
+    people = people_of(job.images.participant_id).astype(str)
+    rows = pd.DataFrame({"unit": job.units.astype(str), "person": people})
+    within = rows.groupby("unit")["person"].transform(lambda one: pd.factorize(one, sort=True)[0])
+    return np.array([f"{fold}|{one}" for fold, one in zip(job.design.fold[0], within, strict=True)], dtype=object)
 
 
 def _predict(request: Request, data: Data, job: Job, Y: Floats, confounds: str) -> tuple[Floats, Floats]:

@@ -300,6 +300,12 @@ def check_request(request: Request) -> None:
 
 
 def _check_words(request: Request) -> None:
+    for name in request.grids:
+        if "grid" not in get_head(name).accepts:
+            raise AnalysisError(
+                f"a grid must be for an sklearn: head; {name!r} has one of its own; leave the grid out, or take, "
+                "say, sklearn:linear_model.Ridge"
+            )
     words: list[tuple[str, str, Sequence[str]]] = [("scheme of folds", request.folding.scheme, SCHEMES)]
     words += [("way to treat confounds", mode, tuple(MODES)) for mode in request.adjusting.modes]
     words += [("calibration", request.adjusting.calibrate, CALIBRATIONS)]

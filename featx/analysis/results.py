@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from featx import schema
 from featx.analysis.cohort.people import Exclusion, people_of
@@ -37,6 +36,7 @@ from featx.analysis.request import Arm, Inferring, Job, Request, versions
 from featx.analysis.rows import concat, splits_table
 from featx.analysis.scaling import Floats
 
+OVER_BASELINE = "over the baseline"
 MOST_COMPARED = 8  # combinations that are compared each with each; of more, each with the first
 Scored = Mapping[tuple[str, str, str], Mapping[str, Bootstrapped]]
 
@@ -73,7 +73,7 @@ def make_tables(
     compared = ["question", "features_a", "features_b", "head", "confounds_a", "confounds_b", "metric"]
     tables["comparisons"] = _with_q(tables["comparisons"], compared, "p_corrected_t")
     nulls = pd.DataFrame(permuted, columns=schema.names(schema.PERMUTATIONS))
-    tables["permutations"] = _with_q(nulls, ["features", "confounds", "metric"], "p")
+    tables["permutations"] = _with_q(nulls, ["features", "confounds"], "p")
     tables["splits"] = splits_table(plan)
     tables["exclusions"] = pd.DataFrame(list(exclusions), columns=schema.names(schema.EXCLUSIONS))
     return tables
@@ -158,9 +158,14 @@ class _Pair:
 
 
 def pairs_of(arms: Sequence[Arm]) -> Iterator[_Pair]:
-    """What is compared: combinations of features under the same head and treatment, and the gain over confounds."""
+    """What is compared: arms with the baseline, features under one head and treatment, confounds with and without.
+
+    An arm that is scored on what confounds leave of the target is not held against the baseline of the whole of it.
+    """
     heads = [arm for arm in arms if arm.head != BASELINE]
     for arm in heads:
+        if arm.offset is None:
+            yield from (_Pair(OVER_BASELINE, arm, one) for one in arms if one.head == BASELINE)
         own = [one for one in heads if (one.head, one.confounds) == (arm.head, arm.confounds)]
         later = own[own.index(arm) + 1 :]
         if len(own) <= MOST_COMPARED:
@@ -221,25 +226,17 @@ def _fold_scores(job: Job, arm: Arm) -> dict[str, Floats]:
     return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
 
 
-def _first_repeat(job: Job, pair: _Pair) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    tested = job.design.fold[0] != TRAIN_ONLY
-    return tested, pair.a.predicted[0][tested], pair.b.predicted[0][tested]
-
-
 def _delong(job: Job, pair: _Pair) -> float:
-    tested, a, b = _first_repeat(job, pair)
-    if len(set(job.units[tested])) < tested.sum():
-        return float("nan")  # rows of one unit are not independent
+    tested = job.design.fold[0] != TRAIN_ONLY
+    a, b = pair.a.predicted[0][tested], pair.b.predicted[0][tested]
+    if len(set(job.units[tested])) < tested.sum() or pair.b.head == BASELINE:
+        return float("nan")  # rows of one unit are not independent; the baseline ranks nobody
     return delong(job.target.y[tested] == 1, a[:, 1], b[:, 1], groups=job.units[tested]).p
 
 
 def _effect(job: Job, pair: _Pair) -> float:
-    tested, a, b = _first_repeat(job, pair)
-    observed = job.target.y.astype(np.float64)
-    if pair.a.offset is not None and pair.b.offset is not None:
-        a, b = a - pair.a.offset[0][tested], b - pair.b.offset[0][tested]
-        observed = observed - pair.a.offset[0]
-    return cohens_d_paired(observed[tested], a, b, job.units[tested])
+    observed, a = what_is_scored(job, pair.a)
+    return cohens_d_paired(observed.astype(np.float64), a, what_is_scored(job, pair.b)[1], job.units)
 
 
 # --- breakdowns, age bias -------------------------------------------------------------------------------------
@@ -258,6 +255,7 @@ def _breakdown_rows(request: Request, plan: Plan, job: Job, arms: Sequence[Arm])
             job.units,
             n_bootstrap=request.inferring.n_bootstrap,
             random_state=request.folding.random_state,
+            people=people_of(job.images.participant_id),
         )
         found = dict(_breakdowns(plan, job, scoring))
         errors = worst(job.target.kind, observed, predicted, job.images.image_id)
@@ -276,7 +274,8 @@ def _breakdowns(plan: Plan, job: Job, scoring: Scoring) -> Iterator[tuple[str, p
         yield "site", by_label(scoring, plan.site[job.target.rows].astype(str))
     if plan.age is None:
         return
-    age = plan.age[job.target.rows]
+    tested = (job.design.fold != TRAIN_ONLY).any(axis=0)
+    age = np.where(tested, plan.age[job.target.rows], np.nan)  # who only trains is nobody's partner
     yield "age", by_quantile(scoring, age)
     if job.target.kind == BINARY:
         pairs = age_matched(job.target.y.astype(np.int64), age, people_of(job.images.participant_id))
@@ -321,7 +320,8 @@ def about_bundle(request: Request, plan: Plan, job: Job, scores: pd.DataFrame, a
         & (scores["head"] == arm.head)
         & (scores["confounds"] == arm.confounds)
     ]
-    trained = job.images.participant_id[job.design.final.train]
+    final = job.design.final.train
+    trained, own_y = job.images.participant_id[final], job.target.y[final]
     bias = None
     if arm.bias:
         bias = {name: float(values[-1]) for name, values in arm.bias.items()}
@@ -347,10 +347,11 @@ def about_bundle(request: Request, plan: Plan, job: Job, scores: pd.DataFrame, a
         "confounds": plan.encoding.settings(),
         "site": request.columns.site,
         "sites": [] if plan.site is None else sorted(set(plan.site.astype(str))),
+        "sites_trained": [] if plan.site is None else sorted(set(plan.site[job.target.rows][final].astype(str))),
         "age_bias": bias,
         "n_images": len(job.design.final.train),
         "n_people": len(set(people_of(trained))),
-        "range": [float(job.target.y.min()), float(job.target.y.max())] if job.target.kind == CONTINUOUS else None,
+        "range": [float(own_y.min()), float(own_y.max())] if job.target.kind == CONTINUOUS else None,
         "random_state": request.folding.random_state,
         "scores": [
             {"metric": row.metric, "value": finite(row.value), "low": finite(row.low), "high": finite(row.high)}
@@ -380,8 +381,27 @@ def cautions_of(request: Request, plan: Plan) -> tuple[Caution, ...]:
         found += small_sample(job.target.name, people_of(job.images.participant_id))
         if ages is None and job.target.name.lower() == "age" and job.target.kind == CONTINUOUS:
             ages = job.target.y.astype(np.float64)
+    found += _unseen_sites(request, plan)
     for network, (trained_on, age_range) in request.training.items():
         found += overlap(network, trained_on, people, is_biobank_table=request.is_biobank)
         if ages is not None:
             found += outside_training_range(network, age_range, ages)
     return tuple(found)
+
+
+def _unseen_sites(request: Request, plan: Plan) -> list[Caution]:
+    """Test people whose site no training person is from: ComBat leaves them as they are."""
+    if request.adjusting.harmonise == "none" or plan.site is None:
+        return []
+    unseen: set[str] = set()
+    for job in plan.jobs:
+        site = plan.site[job.target.rows].astype(str)
+        for split in job.design.splits:
+            unseen |= set(site[split.test]) - set(site[split.train])
+    if not unseen:
+        return []
+    sentence = (
+        f"test people of {', '.join(map(repr, sorted(unseen)[:10]))} had nobody of their site among the training "
+        "people of a fold; their features were not harmonised"
+    )
+    return [Caution("unseen-site", sentence)]

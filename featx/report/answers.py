@@ -36,6 +36,7 @@ from featx.report.wording import (
 )
 
 GAIN = "gain over confounds"
+OVER_BASELINE = "over the baseline"
 MOST_FIGURES = 6
 LETTERS = "ABCDEF"
 ARM = ["features", "head", "confounds"]
@@ -284,7 +285,8 @@ def answer(
     if best is None or math.isnan(best.numbers[0]):
         return Answer(target, UNKNOWN, "No head was scored on features.", "", "", "")
     metric = table.metrics[0]
-    word, headline = _headline(table, best, places_of(scores[scores["metric"] == metric]))
+    paired = None if comparisons is None else _compared(comparisons, (OVER_BASELINE, metric, best, best.confounds))
+    word, headline = _headline(table, best, places_of(scores[scores["metric"] == metric]), paired)
     rest = zip(table.metrics[1:], best.cells[1:], strict=True)
     others = "; ".join(f"{short_metric(name)} {cell}" for name, cell in rest if cell != "–")
     detail = f"{best.words}: {_whom(facts, best)}{f' ({others})' if others else ''}."
@@ -292,18 +294,26 @@ def answer(
     return Answer(target, word, headline, detail, gain, _caution(table))
 
 
-def _headline(table: ScoreTable, best: ScoreRow, places: int | None) -> tuple[str, str]:
+def _headline(
+    table: ScoreTable, best: ScoreRow, places: int | None, paired: Mapping[Any, Any] | None
+) -> tuple[str, str]:
+    """The verdict and its sentence: by the paired difference from the baseline where there is one."""
     metric, unit = table.metrics[0], in_unit(table.metrics[0], table.unit)
     value, low, high, against = best.numbers
     word, name = verdict(metric, low, high, against), held_against(metric)
     said = f"{metric_title(metric)} {with_interval(value, low, high, places)}{unit}"
     if not math.isnan(against):
         said += f" against {number(against, places)}{unit} {'by chance' if metric in CHANCE else 'for the baseline'}"
+    by_pairs = paired is not None and math.isfinite(paired["low"])
+    if paired is not None and by_pairs:
+        word = verdict("", paired["low"], paired["high"], 0.0)
+        gained = with_interval(paired["difference"], paired["low"], paired["high"], places)
+        said += f", a paired difference of {gained}{unit}"
     judged = VERDICTS[word].format(name)
     if word == UNKNOWN:
         headline = f"{said}; {judged}"
     else:
-        headline = f"{judged}: {said}{', which the interval includes' if word == NO_BETTER else ''}"
+        headline = f"{judged}: {said}{', which the interval includes' if word == NO_BETTER and not by_pairs else ''}"
     return word, headline[0].upper() + headline[1:] + "."
 
 
@@ -346,7 +356,7 @@ def _gain(table: ScoreTable, best: ScoreRow, scores: pd.DataFrame, comparisons: 
         return ""
     only = next((row for row in alone if row.head == best.head), alone[0])
     said = f"Confounds alone reach {short_metric(metric)} {only.cells[0]}{unit} ({only.head})"
-    found = None if comparisons is None else _gain_row(comparisons, metric, best)
+    found = None if comparisons is None else _compared(comparisons, (GAIN, metric, best, ADDED))
     if found is None:
         return said + "."
     places = places_of(scores[scores["metric"] == metric])
@@ -357,13 +367,15 @@ def _gain(table: ScoreTable, best: ScoreRow, scores: pd.DataFrame, comparisons: 
     return f"{said}; adding {best.features} to them gains {gained}{unit}{ending}."
 
 
-def _gain_row(comparisons: pd.DataFrame, metric: str, best: ScoreRow) -> Mapping[Any, Any] | None:
+def _compared(comparisons: pd.DataFrame, what: tuple[str, str, ScoreRow, str]) -> Mapping[Any, Any] | None:
+    """The row that answers a question of a metric for an arm."""
+    question, metric, best, confounds = what
     own = comparisons[
-        (comparisons["question"] == GAIN)
+        (comparisons["question"] == question)
         & (comparisons["metric"] == metric)
         & (comparisons["features_a"] == best.features)
         & (comparisons["head"] == best.head)
-        & (comparisons["confounds_a"] == ADDED)
+        & (comparisons["confounds_a"] == confounds)
     ]
     return own.iloc[0].to_dict() if len(own) else None
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from featx import schema
 from featx.analysis.inference.agebias import CAUTION, DELTA_R
-from featx.report.answers import ScoreRow, ScoreTable, in_unit, places_of
+from featx.report.answers import OVER_BASELINE, ScoreRow, ScoreTable, in_unit, places_of
 from featx.report.wording import (
     VERDICTS,
     arm,
@@ -119,6 +119,7 @@ def _comparison_grid(rows: pd.DataFrame, table: ScoreTable, metric: str) -> Grid
 def _comparison(row: pd.Series, shown: Mapping[str, str], places: int | None) -> tuple[str, ...]:
     a = arm(row["features_a"], row["head"], row["confounds_a"])
     b = arm(row["features_b"], row["head"], row["confounds_b"])
+    b = "the baseline" if row["question"] == OVER_BASELINE else b
     extra = [number(float(row[name]), 2) if name == "effect" else p_value(float(row[name])) for name in shown]
     return a, b, with_interval(row["difference"], row["low"], row["high"], places), *extra
 

@@ -382,3 +382,42 @@ def test_the_wing_needs_no_torch_h5py_or_matplotlib() -> None:
         "for one in pkgutil.walk_packages(wing.__path__, 'featx.analysis.'): importlib.import_module(one.name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_age_is_corrected_on_shared_folds_too(cohort: Cohort) -> None:
+    whole: dict[str, Any] = {"targets": ["age", "volume"], "inferring": {"correct_age": ("age",), "n_bootstrap": 0}}
+    shared = run(ask(cohort, columns={"stratify": "none"}, **whole))
+    assert set(shared.tables["age_bias"]["target"]) == {"age"}
+    (arm,) = [one for one in shared.arms["age"] if one.head == "ridge"]
+    assert set(arm.corrected) == {"cole", "beheshti"}
+
+
+def test_a_test_cohort_is_in_no_word_of_the_head(cohort: Cohort) -> None:
+    """Range, sites and knots are those of people who train; partners of an age are people who test."""
+    sets, table = cohort
+    table = table.copy()
+    ages = table["age"].astype(float)
+    table.loc[:1, "age"] = ["5", "120"]  # of people who test
+    table.loc[:19, "scanner"] = np.where(np.arange(20) < 4, "far", table["scanner"][:20])
+    given = pd.DataFrame({"target": "*", "image_id": "", "participant_id": table["participant_id"], "repeat": 0})
+    given["fold"] = np.r_[np.zeros(20, dtype=int), np.full(40, -1)]
+    wish: dict[str, Any] = {"folding": {"scheme": "given"}, "given_splits": given, "targets": ["age", "sex"]}
+    result = run(
+        ask(
+            (sets, table),
+            heads=["ridge", "logistic"],
+            columns={"site": "scanner", "age": "age"},
+            adjusting={"confounds": ("volume:spline",), "modes": ("added",), "harmonise": "combat"},
+            **wish,
+        )
+    )
+    made = next(one for key, one in result.bundles.items() if key[0] == "age").contract
+    assert made["range"] == [ages[20:].min(), ages[20:].max()]
+    assert "far" not in made["sites_trained"]
+    assert "unseen-site" in {one.code for one in result.cautions}
+    (knots,) = [one["knots"] for one in made["confounds"]["specs"]]
+    trained = table["volume"][20:].astype(float)
+    assert (knots[0], knots[-1]) == (trained.min(), trained.max())
+    pairs = result.tables["breakdowns"].query("by == 'age-matched' and metric == 'auc' and target == 'sex'")
+    for label, n in zip(pairs["label"], pairs["n"], strict=True):
+        assert n == 2 * int(str(label).split()[0])

@@ -13,7 +13,7 @@ import pytest
 from featx import schema
 from featx.analysis.fit import run
 from featx.analysis.folds.splits import TRAIN_ONLY
-from featx.analysis.jobs import Plan, make_plan
+from featx.analysis.jobs import MOST_LISTED, Plan, make_plan
 from featx.analysis.request import Result
 from featx.errors import CohortError, StoreError, TargetError
 
@@ -530,3 +530,18 @@ def test_missing_values_of_many_targets_are_not_listed_one_by_one(cohort: Cohort
     plan = make_plan(ask((sets, table.assign(**many)), targets=list(many), columns={"stratify": "none"}))
     assert len(plan.jobs) == 30
     assert len(plan.exclusions) <= 30 * 2
+
+
+def test_people_are_not_listed_one_by_one_for_many_targets(cohort: Cohort) -> None:
+    """Rows of the exclusions grow with the targets, not with targets times people."""
+    sets, table = cohort
+    names = [f"t{at}" for at in range(MOST_LISTED + 1)]
+    values = pd.DataFrame(dict.fromkeys(names, table["age"]))
+    values.loc[:4, :] = np.nan
+    given = pd.DataFrame({"target": "*", "image_id": "", "participant_id": table["participant_id"], "repeat": 0})
+    given["fold"] = np.arange(60) % 4
+    wish = {"folding": {"scheme": "given"}, "given_splits": given[:-3]}
+    plan = make_plan(ask((sets, pd.concat([table, values], axis=1)), targets=names, **wish))
+    assert [row["code"] for row in plan.exclusions] == ["not-in-splits", "missing-value"] * len(names)
+    assert "3 of 55 have none, for 't0'" in plan.exclusions[0]["sentence"]
+    assert "'t0' is empty for 5 of 60 images" in plan.exclusions[1]["sentence"]

@@ -67,6 +67,8 @@ def test_a_table_beside_a_network_and_both_together(fit):
         ("volumes", 2), ("net/axial/t/mean", 6), ("net/coronal/t/mean", 6),
     ]  # fmt: skip
     table = read(run, "comparisons.csv")
+    assert (table["question"] == "over the baseline").sum() == (table["question"] == "features").sum()
+    table = table[table["question"] == "features"]
     assert {("volumes", "net"), ("volumes", "volumes+net"), ("net", "volumes+net")} == set(
         zip(table["features_a"], table["features_b"], strict=True)
     )
@@ -92,7 +94,7 @@ def test_confounds_make_three_arms_and_removal_one_more(fit):
     table = read(run, "predictions/iq.csv")
     assert table.loc[table["confounds"] == "both", "confound_part"].notna().all()
     assert table.loc[table["confounds"] != "both", "confound_part"].isna().all()
-    assert set(read(run, "comparisons.csv")["question"]) == {"gain over confounds"}
+    assert set(read(run, "comparisons.csv")["question"]) == {"gain over confounds", "over the baseline"}
     names = [one["spec"] for one in bundle(run, "iq--ridge--volumes--both").contract["confounds"]["specs"]]
     assert names == ["age:spline", "sex"]
 

@@ -73,6 +73,7 @@ WHAT = [
     ((*AGE, "--head", "sklearn:svm.SVX"), "'sklearn:svm.SVX' names no class of it"),
     ((*AGE, "--grid", "ridge={alpha"), "a grid must be JSON such as"),
     ((*AGE, "--grid", 'ridge={"alpha": 1}'), "a grid must be JSON such as"),
+    ((*AGE, "--grid", 'ridge={"alpha": [1]}'), "a grid must be for an sklearn: head; 'ridge' has one of its own"),
     ((*AGE, "--grid", "ridge"), "--grid must be NAME=VALUE; got 'ridge'"),
     ((*AGE, "--grid", 'forest={"depth": [1]}'), "a grid must be for a head that is asked for; 'forest' is not"),
     ((*AGE, "--features", "nope"), "'nope' matches none; known are 'net/axial/t/mean'"),
@@ -191,7 +192,6 @@ def test_one_bad_phenotype_costs_only_itself(fit, tmp_path):
         (("--site", "same", "--scheme", "site"), "age", "too-few-sites", "are all of '1'"),
         (("--kind", "sex=ordinal"), "sex", "wrong-kind", "an ordinal target must have three levels or more"),
         (("--head", "logistic"), "age", "wrong-kind", "'age' is continuous, and was given 'logistic'"),
-        (("--grid", 'ridge={"alpha": [1]}', "--pca", 3), "age", "unfitted", "'ridge' cannot"),
         (("--table", "v=ages.csv"), "age", "target-in-features", "'age' is a column of the table 'v'"),
     ],
 )  # fmt: skip

@@ -163,6 +163,17 @@ def test_the_confounds_part_of_a_new_prediction_is_told(featx, fitted, tmp_path)
     assert pd.read_csv(tmp_path / "p.csv")["confound_part"].nunique() == 8
 
 
+def test_predict_says_who_is_left_out(featx, study, fitted, tmp_path):
+    people = pd.read_csv(study / "new-people.csv", dtype=str)
+    people.loc[:2, "age"] = np.nan
+    people.to_csv(tmp_path / "people.csv", index=False)
+    words = ("--table", "volumes=new-volumes.csv", "--phenotypes", tmp_path / "people.csv", "-o", tmp_path / "p.csv")
+    said = featx("predict", fitted / "iq--ridge--volumes--both.npz", *words, code=3)
+    assert "5 images predicted" in said
+    assert "3 were left out" in said
+    assert repr(people["participant_id"].iloc[0]) in said
+
+
 def test_predict_from_confounds_alone(featx, fitted, tmp_path):
     (head,) = fitted.glob("iq--ridge--confounds*.npz")
     featx("predict", head, "--phenotypes", "new-people.csv", "-o", tmp_path / "p.csv")

@@ -126,8 +126,15 @@ def splits_from_labels(phenotypes: pd.DataFrame, column: str) -> pd.DataFrame:
             f"the column of splits must have two labels or more; {column!r} has {has}; "
             "write 'train' and 'test', or the folds' names"
         )
-    is_cohort = set(labels) == {TRAIN, TEST}
-    code = {TRAIN: TRAIN_ONLY, TEST: 0} if is_cohort else {label: at for at, label in enumerate(labels)}
+    plain = {label.strip().casefold() for label in labels}
+    is_cohort = plain == {TRAIN, TEST} and len(labels) == 2
+    if not is_cohort and plain & {TRAIN, TEST}:
+        raise CohortError(
+            f"the column of splits must hold 'train' and 'test' and nothing else, or names of folds; {column!r} has "
+            f"{', '.join(map(repr, labels))}; leave other people empty, or rename the folds"
+        )
+    cohorts = {label: TRAIN_ONLY if label.strip().casefold() == TRAIN else 0 for label in labels}
+    code = cohorts if is_cohort else {label: at for at, label in enumerate(labels)}
     return pd.DataFrame(
         {
             "target": schema.SHARED,

@@ -33,6 +33,8 @@ class Scoring:
         As for `featx.analysis.inference.scores.bootstrap`, with NaN where a repeat did not test a row.
     groups : ndarray of shape (n,)
         People.
+    people : ndarray of shape (n,), optional
+        Those who are counted, where `groups` are larger units such as families.
     n_bootstrap, random_state : int
     least : int
         Parts with fewer people have no scores.
@@ -45,6 +47,7 @@ class Scoring:
     n_bootstrap: int = 2000
     random_state: int = 0
     least: int = LEAST_PEOPLE
+    people: Labels | None = None
 
 
 def by_label(scoring: Scoring, labels: Labels) -> pd.DataFrame:
@@ -112,7 +115,8 @@ def _by_code(scoring: Scoring, code: NDArray[np.intp], names: Sequence[str]) -> 
     for at, name in enumerate(names):
         own = np.flatnonzero((code == at) & at_all)
         kept = tested[:, own].any(axis=1)
-        people = len(set(scoring.groups[own].astype(str)))
+        counted = scoring.groups if scoring.people is None else scoring.people
+        people = len(set(counted[own].astype(str)))
         levels = np.unique(repeats.observed[:, own][tested[:, own]])
         found = {}
         if people >= scoring.least and (scoring.kind not in CLASSES or len(levels) > 1):

@@ -23,6 +23,7 @@ CODES = {
     "small-site": f"fewer than {LEAST_AT_SITE} people at a site",
     "several-images": "people have several images",
     "outside-training-range": "people are younger or older than those the network was trained on",
+    "unseen-site": "people are of sites that no training person is from, and were not harmonised",
     "overlap": "the network may have been trained on the people who are analysed",
 }
 

@@ -39,6 +39,7 @@ SUFFIX = ".npz"
 CARD_SUFFIX = ".md"
 PEOPLE = "people"
 TRAINED_ON = "was_trained_on"
+UNSEEN_SITE = "site_was_unseen"
 _CONTRACT = "contract"
 PREPARE = "prepare."
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell: equal heads have equal bytes

@@ -50,7 +50,7 @@ def _lines(contract: Mapping[str, Any]) -> Iterator[str]:
     for one in contract["confounds"]["specs"] if "confounds" in contract["blocks"] or contract["adds_offset"] else []:
         yield f"- the confound `{one['column']}`"
     if "site" in contract["blocks"]:
-        known = ", ".join(one for one in contract["sites"] if one)
+        known = ", ".join(one for one in contract["sites_trained"] if one)
         yield f"- the site, in the column `{contract['site']}`; known are {known}; another"
         yield "  site is not adjusted"
     yield ""

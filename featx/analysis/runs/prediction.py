@@ -26,7 +26,7 @@ from featx.errors import BundleError, known
 if TYPE_CHECKING:
     from featx.featureset import FeatureSet
 
-from featx.analysis.runs.bundle import PEOPLE, PREPARE, TRAINED_ON, Bundle, hashes_of
+from featx.analysis.runs.bundle import PEOPLE, PREPARE, TRAINED_ON, UNSEEN_SITE, Bundle, hashes_of
 
 
 def predict(
@@ -54,7 +54,8 @@ def predict(
     DataFrame
         image_id, participant_id, session_id, predicted (float64 in the unit of the target, or the likeliest
         level), probability_<level> for classes, and what the contract adds: the confounds' part, the prediction
-        without age bias. Over the images that are in all the sets that the head needs, and have its confounds.
+        without age bias, whether a site was not among those it was fitted on (`UNSEEN_SITE`). Over the images that
+        are in all the sets that the head needs, and have its confounds.
 
     Raises
     ------
@@ -79,6 +80,9 @@ def predict(
         }
     )
     _add_answer(bundle, data, table)
+    if data.site is not None:
+        sites, trained = bundle.contract["sites"], set(bundle.contract["sites_trained"])
+        table[UNSEEN_SITE] = [code < 0 or sites[code] not in trained for code in data.site]
     if allow_training_people:
         table[TRAINED_ON] = known_people
     return table

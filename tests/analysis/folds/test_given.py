@@ -95,3 +95,15 @@ def test_one_label_divides_nobody(labels: list[str | None], has: str) -> None:
 def test_an_unknown_column_is_refused() -> None:
     with pytest.raises(CohortError, match="'group' is not; it has 'participant_id', 'cohort'"):
         splits_from_labels(people(["a", "b"]), "group")
+
+
+@pytest.mark.parametrize("labels", [["Train", "Test"], ["train ", "TEST"]])
+def test_cohorts_are_known_in_any_writing(labels: list[str]) -> None:
+    people = pd.DataFrame({"participant_id": ["a", "b"], "cohort": labels})
+    assert splits_from_labels(people, "cohort")["fold"].tolist() == [-1, 0]
+
+
+def test_a_third_cohort_is_no_fold_to_be_trained_on() -> None:
+    people = pd.DataFrame({"participant_id": ["a", "b", "c"], "cohort": ["train", "val", "test"]})
+    with pytest.raises(CohortError, match="must hold 'train' and 'test' and nothing else, .* 'test', 'train', 'val'"):
+        splits_from_labels(people, "cohort")

@@ -20,7 +20,15 @@ from featx.analysis.folds.splits import TRAIN_ONLY, Folding, make_design
 from featx.analysis.heads import HEADS, HeadOptions, applies, make_head, predict_with, softbins
 from featx.analysis.request import Result
 from featx.analysis.rows import prediction_table
-from featx.analysis.runs.bundle import TRAINED_ON, Bundle, hash_people, make_bundle, read_bundle, write_bundle
+from featx.analysis.runs.bundle import (
+    TRAINED_ON,
+    UNSEEN_SITE,
+    Bundle,
+    hash_people,
+    make_bundle,
+    read_bundle,
+    write_bundle,
+)
 from featx.analysis.runs.prediction import features_of, predict, predict_data
 from featx.errors import BundleError, CohortError
 from featx.featureset import FeatureSet
@@ -255,6 +263,8 @@ def check_it_predicts_as_it_was_scored(result: Result, folder: Path) -> int:
         write_bundle(made, folder / "head.npz")
         found = predict(read_bundle(folder / "head.npz"), features, table)
         assert found["image_id"].tolist() == scored["image_id"].tolist(), key
+        if UNSEEN_SITE in found:
+            assert not found.pop(UNSEEN_SITE).any()
         for column in found.columns[3:]:
             if column == schema.CORRECTED + "beheshti" or (
                 column == "predicted" and job.target.classes and job.target.kind != ORDINAL
@@ -338,6 +348,7 @@ def test_a_site_that_was_not_there_is_not_adjusted() -> None:
     (made,) = result.bundles.values()
     features, table = new_people()
     found = predict(made, features, table.assign(scanner="elsewhere"))
+    assert found[UNSEEN_SITE].all()
     X = COHORT[0][ONE].X[N_TRAIN:]
     plain = X @ made.arrays["coef"] + made.arrays["intercept"]
     np.testing.assert_allclose(found["predicted"], plain, rtol=1e-5)
