@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from featx import schema
 from featx.analysis.adjust.confounds import MODES
-from featx.report.answers import LETTERS, MOST_FIGURES, answer, score_table, strength
+from featx.report.answers import LETTERS, MOST_FIGURES, OVER_BASELINE, answer, score_table, strength
 from featx.report.wording import BETTER, NO_BETTER, TREATED, UNKNOWN, WORSE
 
 FACTS = {"name": "age", "kind": "continuous", "n_images": 50, "n_tested": 50, "n_repeats": 1}
@@ -159,6 +160,26 @@ def test_without_confounds_or_comparisons_nothing_is_said_of_a_gain() -> None:
     assert answer(FACTS, score_table(TWO_HEADS), TWO_HEADS, gain(1.0, 0.5, 1.5)).gain == ""
     alone = answer(FACTS, score_table(WITH_CONFOUNDS), WITH_CONFOUNDS, gain(1.0, 0.5, 1.5).head(1))
     assert alone.gain == "Confounds alone reach MAE 5.0 [4.5, 5.5] (ridge)."
+
+
+@pytest.mark.parametrize(
+    "numbers, word, said",
+    [
+        (
+            (0.8, 0.2, 1.4),
+            BETTER,
+            "Better than the baseline: .* for the baseline, a paired difference of 0.8 .0.2, 1.4.",
+        ),
+        ((0.8, -0.2, 1.8), NO_BETTER, "No better than the baseline: .* a paired difference of 0.8 .-0.2, 1.8..$"),
+    ],
+)
+def test_the_verdict_is_that_of_the_paired_difference(numbers, word, said) -> None:
+    """The arm's own interval holds the baseline in both cases: people differ more than the two predictions of one."""
+    table = scores([("a", "ridge", "mae", 14.0, 12.9, 15.1, 14.8), ("-", "baseline", "mae", 14.8, 13, 16, 14.8)])
+    paired = gain(*numbers).iloc[1:].assign(question=OVER_BASELINE, confounds_a="ignored")
+    found = answer(FACTS, score_table(table), table, paired)
+    assert found.verdict == word
+    assert re.search(said, found.headline.replace("\u2212", "-"))
 
 
 def test_only_confounds_are_no_answer() -> None:
