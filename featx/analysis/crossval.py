@@ -306,7 +306,9 @@ def _blocks(data: Data, treatment: Treatment) -> tuple[str, ...]:
 def _make_prepare(data: Data, treatment: Treatment) -> Prepare | None:
     mode = treatment.confounds
     blocks = _blocks(data, treatment)
-    if mode == ONLY or (blocks == ("features",) and treatment.pca is None):
+    if mode == ONLY:  # without penalty, as beside features: what features add is then theirs
+        return Prepare(n_confounds=data.C.shape[1], confounds="added")
+    if blocks == ("features",) and treatment.pca is None:
         return None
     return Prepare(
         n_confounds=data.C.shape[1] if "confounds" in blocks else 0,

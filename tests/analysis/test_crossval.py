@@ -131,6 +131,18 @@ def test_confounds_only_are_ordinary_least_squares() -> None:
         np.testing.assert_allclose(found[split.test], oracle.predict(C[split.test]), rtol=1e-9)
 
 
+def test_confounds_only_are_not_penalised_by_logistic_either() -> None:
+    """So that what features add to them is not what a weaker penalty adds."""
+    rng = np.random.default_rng(0)
+    C = rng.standard_normal((80, 2))
+    y = (C[:, 0] + rng.standard_normal(80) > 0).astype(np.int64)
+    design = design_of(y, BINARY)
+    found = predicted(Data(np.empty((80, 0), np.float32), C), y, design, Task("logistic", BINARY, Treatment(ONLY)))
+    for split in design.splits:
+        oracle = LogisticRegression(C=1e10, tol=1e-10).fit(C[split.train], y[split.train])
+        np.testing.assert_allclose(found[split.test], oracle.predict_proba(C[split.test]), atol=1e-4)
+
+
 @pytest.mark.parametrize("mode", [IGNORED, ADDED, FEATURES])
 def test_the_fast_road_is_the_slow_one(mode: str) -> None:
     """Confounds inside the Grams, against features that are prepared anew in every inner and outer fold."""
