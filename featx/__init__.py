@@ -8,7 +8,7 @@
     images/    index volume check synthetic
     networks/  (table) recipe weights, one architecture per file
     extraction/ plan loader engine   images through networks into the feature file (torch)
-    analysis/  cohort splits heads crossval scores bundle   features to scores (never torch)
+    analysis/  cohort/ folds/ adjust/ heads/ inference/ runs/   features to scores (never torch)
     report/    figures page          one HTML page per run
 
 A module imports only from lower floors: errors, schema < featureset < store, images < networks, analysis <

@@ -42,7 +42,7 @@ class Prepare(TransformerMixin, BaseEstimator):
         Key of `CONFOUNDS`.
     harmonise : str
         Key of `HARMONISE`. With "combat" the first column of all is the site's code; the rows of a site that was not
-        in training are not adjusted, see `unseen`.
+        in training are not adjusted.
     n_preserved : int
         ComBat preserves the effects of the first n_preserved columns of C. The target must not be among them: that
         of a test person is not known.
@@ -161,12 +161,6 @@ class Prepare(TransformerMixin, BaseEstimator):
         if self.scale_ is None or self.components_ is None:
             return Z
         return np.hstack([Z[:, : self.n_free_], apply_scale(Z[:, self.n_free_ :], self.scale_) @ self.components_.T])
-
-    def unseen(self, X: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Rows of a site that was not in training, which ComBat does not adjust; none without "combat"."""
-        if self.combat_ is None:
-            return np.zeros(len(X), dtype=bool)
-        return ~np.isin(X[:, 0], self.combat_.sites)
 
     def settings(self) -> dict[str, Any]:
         """The options and the number of columns, as values of JSON; with `arrays`, all that `restore` needs."""

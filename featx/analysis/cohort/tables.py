@@ -20,7 +20,6 @@ from featx.analysis.cohort.targets import number_text
 from featx.errors import CohortError, DependencyError, first_line, known
 
 MISSING = ("n/a", "N/A", "NA", "NaN", "nan", "")
-TEXT = (".csv", ".tsv", ".txt")
 PARQUET = (".parquet", ".pq")
 EXCEL = (".xlsx", ".xlsm")
 LINE, ROW = "line", "row"  # what an index counts

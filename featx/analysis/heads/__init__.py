@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.analysis.cohort.targets import BINARY, CONTINUOUS, KINDS, MULTICLASS, ORDINAL
+from featx.analysis.cohort.targets import CONTINUOUS, KINDS, ORDINAL
 from featx.analysis.folds.splits import Pairs
+from featx.analysis.folds.strata import CLASSES
 from featx.analysis.heads.stored import BINS, CUMULATIVE, LINEAR, SKOPS, TREES, arrays_of, predict_arrays
 from featx.analysis.scaling import Floats
 from featx.errors import AnalysisError, known
 
-CLASSES = (BINARY, MULTICLASS)
 _FOREIGN = "sklearn:"
 
 __all__ = [

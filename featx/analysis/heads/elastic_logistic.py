@@ -8,13 +8,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import check_cv
 
 from featx.analysis.folds.strata import Rows
 from featx.analysis.heads.elastic import L1_RATIOS, descend, make_alphas, strongest, take_out
-from featx.analysis.heads.inputs import Coordinates, apply_prepare, fit_coordinates, to_columns, to_coordinates
-from featx.analysis.heads.logistic import balanced_weights, check_classes, class_weights, probabilities
+from featx.analysis.heads.inputs import Coordinates, fit_coordinates, to_columns, to_coordinates
+from featx.analysis.heads.logistic import (
+    LinearClassifier,
+    balanced_weights,
+    check_classes,
+    class_weights,
+    probabilities,
+)
 from featx.analysis.scaling import Floats
 
 N_PENALTIES = 8
@@ -199,7 +204,7 @@ class Training:
         return path
 
 
-class ElasticNetLogistic(ClassifierMixin, BaseEstimator):
+class ElasticNetLogistic(LinearClassifier):
     """Elastic-net logistic regression on standardised columns, chosen by the log loss over the inner folds.
 
     Parameters
@@ -290,15 +295,6 @@ class ElasticNetLogistic(ClassifierMixin, BaseEstimator):
             eps = np.finfo(np.float64).eps
             losses.append([float(np.average(-np.log(np.maximum(one, eps)), weights=weights)) for one in given])
         return losses
-
-    def predict_proba(self, X: NDArray[np.floating]) -> Floats:
-        """Probability of every class, shape (n, n_classes)."""
-        return probabilities(apply_prepare(self.prepare_, X), self.coef_, self.intercept_)
-
-    def predict(self, X: NDArray[np.floating]) -> NDArray[Any]:
-        """The likeliest class; the first of equally likely ones."""
-        likeliest: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return likeliest
 
 
 def _whole(state: State) -> Floats:

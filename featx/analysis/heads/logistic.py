@@ -206,7 +206,20 @@ def check_classes(y: NDArray[np.int64], train: NDArray[np.intp]) -> None:
         )
 
 
-class LogisticPath(ClassifierMixin, BaseEstimator):
+class LinearClassifier(ClassifierMixin, BaseEstimator):
+    """What is predicted from coefficients of classes: classes_, coef_, intercept_ and prepare_, once fitted."""
+
+    def predict_proba(self, X: NDArray[np.floating]) -> Floats:
+        """Probability of every class, shape (n, n_classes)."""
+        return probabilities(apply_prepare(self.prepare_, X), self.coef_, self.intercept_)
+
+    def predict(self, X: NDArray[np.floating]) -> NDArray[Any]:
+        """The likeliest class; the first of equally likely ones."""
+        likeliest: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return likeliest
+
+
+class LogisticPath(LinearClassifier):
     """L2 logistic regression on standardised columns; the penalty has the least log loss over the inner folds.
 
     Parameters
@@ -292,12 +305,3 @@ class LogisticPath(ClassifierMixin, BaseEstimator):
         eps = np.finfo(np.float64).eps
         own = [probabilities(R, coef, at)[np.arange(len(valid)), y[valid]] for coef, at in solved.path]
         return np.array([np.average(-np.log(np.maximum(one, eps)), weights=weights) for one in own])
-
-    def predict_proba(self, X: NDArray[np.floating]) -> Floats:
-        """Probability of every class, shape (n, n_classes)."""
-        return probabilities(apply_prepare(self.prepare_, X), self.coef_, self.intercept_)
-
-    def predict(self, X: NDArray[np.floating]) -> NDArray[Any]:
-        """The likeliest class; the first of equally likely ones."""
-        likeliest: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return likeliest

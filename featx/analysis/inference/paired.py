@@ -263,14 +263,3 @@ def cohens_d_paired(observed: Floats, a: Floats, b: Floats, groups: Labels) -> f
     means = total[count > 0] / count[count > 0]
     spread = means.std(ddof=1) if len(means) > 1 else 0.0
     return float(means.mean() / spread) if spread > 0 else NAN
-
-
-def relative(a: float, b: float) -> float:
-    """The share by which an error of arm a is smaller than that of b, for metrics with a unit; NaN where b is 0.
-
-    Examples
-    --------
-    >>> relative(4.5, 5.0)
-    0.1
-    """
-    return (b - a) / b if b > 0 else NAN

@@ -168,7 +168,6 @@ def test_settings_and_arrays_are_the_whole_of_it(options: dict[str, object]) -> 
     with np.load(file, allow_pickle=False) as stored:
         again = Prepare.restore(json.loads(json.dumps(prepare.settings())), dict(stored))
     np.testing.assert_array_equal(again.transform(whole), prepare.transform(whole))
-    np.testing.assert_array_equal(again.unseen(whole), prepare.unseen(whole))
     assert again.n_free_ == prepare.n_free_
     assert again.get_params() == prepare.get_params()
 
@@ -178,13 +177,11 @@ def test_numpys_numbers_are_values_of_json_too() -> None:
     assert json.loads(json.dumps(prepare.settings()))["pca"] == 2
 
 
-def test_rows_of_a_site_that_was_not_seen_are_told() -> None:
+def test_rows_of_a_site_that_was_not_seen_stay_as_they_are() -> None:
     site, C, X = rows()
     whole = together(site, C, X, "combat")
     prepare = made(harmonise="combat").fit(whole[site != 1])
-    np.testing.assert_array_equal(prepare.unseen(whole), site == 1)
     np.testing.assert_array_equal(prepare.transform(whole)[site == 1, :-1], X[site == 1, :-1])
-    assert not made().fit(whole).unseen(whole).any()
 
 
 def test_scikit_learn_can_copy_it_and_put_it_in_a_pipeline() -> None:

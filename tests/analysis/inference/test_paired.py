@@ -12,7 +12,6 @@ from featx.analysis.inference.paired import (
     delong,
     difference,
     fold_scores,
-    relative,
 )
 from featx.analysis.inference.scores import Bootstrapped, bootstrap, interval
 from featx.errors import AnalysisError
@@ -158,7 +157,3 @@ def test_cohens_d_equals_one_sample_t_and_averages_people() -> None:
         cohens_d_paired(y, a, b, groups)
     )
     assert np.isnan(cohens_d_paired(y, a, a, groups))
-
-
-def test_effects_of_nothing_are_nan() -> None:
-    assert np.isnan(relative(1.0, 0.0))
