@@ -194,17 +194,22 @@ def bare(args: argparse.Namespace) -> float:
 
     from featx.extraction.engine import keep_pages
     from featx.images.volume import read_volume
+    from featx.networks.look import look
+    from featx.networks.optimise import optimise
     from featx.networks.recipe import prepare
-    from featx.networks.views import look
-    from featx.networks.weights import architecture, load_network
+    from featx.networks.weights import load_network
 
     keep_pages()
     request = _job(args).request
     sheet = request.sheet
-    network = architecture(sheet).optimise(load_network(sheet, SEED, Path("unused")).network)
+    network = load_network(sheet, SEED, Path("unused")).network
+    grey = optimise(network, sheet)
     data = prepare(read_volume(_images(args)[0]), request.recipe, sheet.name, "here")
     volumes = torch.from_numpy(np.ascontiguousarray(data))[None, None]
-    inputs = [look(volumes, view) for view in request.recipe.views]
+    inputs = [
+        look(volumes, [step for step in view.steps if not (grey and step.name == "normalise")])
+        for view in request.recipe.views
+    ]
     if len(inputs) > 1:  # slices
         inputs = [x.flatten(0, 1).contiguous(memory_format=torch.channels_last) for x in inputs]
     with torch.inference_mode():

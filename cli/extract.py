@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,10 +25,20 @@ def command(
     weights: list[str] = typer.Option(
         [], help="NAME=FILE, NAME=random:SEED or NAME=official (the default: downloaded once, verified, cached)."
     ),
-    tap: list[str] = typer.Option([], help="Where the network is read; may be repeated; 'all' for every tap."),
+    tap: list[str] = typer.Option(
+        [],
+        help="Where the network is read: a tap of its sheet, 'all' of them, or the path of any module; with ':max' or "
+        "':cls' behind it for the largest value of a slice, or the class token. May be repeated.",
+    ),
     axis: list[str] = typer.Option([], help="For networks on slices: sagittal, coronal, axial. May be repeated."),
-    pool: list[str] = typer.Option([], help="mean, max, std or concat (of slices). May be repeated."),
-    slices: int | None = typer.Option(None, min=1, help="Slices per axis, instead of the network's own number."),
+    pool: list[str] = typer.Option(
+        [],
+        help="mean, max, std, concat (slices one behind the other) or slices (each slice's row is kept, and "
+        "`featx fit` chooses later). May be repeated.",
+    ),
+    slices: int | None = typer.Option(None, min=1, help="Slices (frames) per axis, instead of the network's number."),
+    size: str = typer.Option("", help="Edge of the slices in pixels, instead of the network's; 'native' for none."),
+    channels: str = typer.Option("", help="replicate (a slice to red, green and blue) or neighbours (2.5D)."),
     resample: bool = typer.Option(False, help="Resample volumes on another grid by their affine, not refuse them."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     batch_size: int = typer.Option(0, min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU 8)."),
@@ -50,7 +61,15 @@ def command(
     from featx.images.index import index_images
 
     requests = make_requests(
-        network, weights, taps=tap, views=axis, poolings=pool, n_slices=slices, resampling=resample
+        network,
+        weights,
+        taps=tap,
+        views=axis,
+        poolings=pool,
+        n_slices=slices,
+        size=size,
+        channels=channels,
+        resampling=resample,
     )
     found = index_images(images)
     store.check_writable(output)
@@ -87,7 +106,9 @@ def _say_download(request: Request) -> bool:
     from featx.networks.weights import OFFICIAL
 
     weights = request.sheet.weights
-    at_hand = request.weights != OFFICIAL or (cache_dir() / weights.file).is_file()
+    if request.weights != OFFICIAL or weights is None:
+        return True
+    at_hand = (cache_dir() / weights.file).is_file()
     if not at_hand:
         say(f"{request.sheet.name}: all images to do, after downloading {weights.url}")
     return at_hand
@@ -100,8 +121,8 @@ def _say_plan(jobs: list[Job], n_images: int, todo: int, device: str, output: Pa
     say(f"{n_images} images, {n_images - todo} done before, {todo} to do, on {device}: {output}")
 
 
-def _by_network(sets: Mapping[str, tuple[int, int]]) -> dict[str, list[tuple[int, int]]]:
-    shapes: dict[str, list[tuple[int, int]]] = {}
+def _by_network(sets: Mapping[str, tuple[int, ...]]) -> dict[str, list[tuple[int, ...]]]:
+    shapes: dict[str, list[tuple[int, ...]]] = {}
     for name, shape in sets.items():
         shapes.setdefault(name.split("/")[0], []).append(shape)
     return shapes
@@ -113,9 +134,10 @@ def _say_summary(summary: Summary, output: Path) -> None:
     rate = f", {summary.n_now / summary.elapsed_s:.2f} images/s" if summary.n_now else ""
     say(f"{summary.n_now} images extracted in {summary.elapsed_s:.1f} s{rate}; {summary.n_before} were done before")
     for network, shapes in _by_network(summary.sets).items():
-        rows = sorted({rows for rows, _ in shapes})
+        rows = sorted({shape[0] for shape in shapes})
         images = f"{rows[0]}" if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
-        say(f"  {network}: {images} images, {len(shapes)} sets, {sum(width for _, width in shapes)} features")
+        width = sum(math.prod(shape[1:]) for shape in shapes)
+        say(f"  {network}: {images} images, {len(shapes)} sets, {width} features")
     table = output.with_suffix(".failures.csv")
     write_failures(store.read_failures(output) if output.is_file() else [], table)
     if summary.n_failed:

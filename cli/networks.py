@@ -34,11 +34,12 @@ def show_network(name: str = typer.Argument(help="A name that `featx networks li
     for view in sheet.recipe.views:
         shown = "; ".join(f"{step.name} {dict(step.settings)}" for step in view.steps) or "the whole volume"
         say(f"  view       {view.name}{'*' if view.name in sheet.default_views else ''}: {shown}")
-    for tap, n_features in sheet.taps.items():
-        say(f"  tap        {tap}{'*' if tap in sheet.default_taps else ''}: {n_features} features")
+    for name_, tap in sheet.taps.items():
+        say(f"  tap        {name_}{'*' if name_ in sheet.default_taps else ''}: {tap.width} features")
     say(f"  pooling    {', '.join(how + '*' * (how in sheet.default_pooling) for how in sheet.poolings)}")
     say(f"  trained on {sheet.training}")
-    say(f"  weights    {sheet.weights.url}")
-    say(f"             {sheet.weights.digest}, licence {sheet.weights.licence}")
+    if sheet.weights:
+        say(f"  weights    {sheet.weights.url}")
+        say(f"             {sheet.weights.digest}, licence {sheet.weights.licence}")
     say(f"  reference  {sheet.reference}")
     say("  (* what is read if nothing is asked for)")

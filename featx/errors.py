@@ -22,6 +22,9 @@ Each leaf is also the builtin that a caller would expect. Messages say *what* mu
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
+
+MOST_NAMED = 20
 
 
 class FeatxError(Exception):
@@ -92,15 +95,21 @@ class BundleError(FeatxError, ValueError):
     """A fitted head that is damaged or does not fit the features."""
 
 
-def known(names: Iterable[str]) -> str:
-    """Known names as the end of a sentence that refuses an unknown one.
+def known(names: Iterable[str], got: str = "") -> str:
+    """Known names as the end of a sentence that refuses an unknown one; the nearest, where there are many.
 
     Examples
     --------
     >>> known(["ridge", "logistic"])
     "known are 'logistic', 'ridge'"
+    >>> known([f"resnet{at}" for at in range(100)], "resnt18")[:40]
+    "known are 100, the nearest 'resnet18', '"
     """
-    return "known are " + ", ".join(repr(name) for name in sorted(names))
+    there = sorted(names)
+    if got and len(there) > MOST_NAMED:
+        near = get_close_matches(got, there, n=6, cutoff=0)
+        return f"known are {len(there)}, the nearest " + ", ".join(map(repr, near))
+    return "known are " + ", ".join(map(repr, there))
 
 
 def first_line(error: BaseException) -> str:

@@ -22,7 +22,7 @@ class FeatureSet:
     ----------
     name : str
         ``network[@weights]/view/tap/pooling``, or the name that was given to a table.
-    X : ndarray of shape (n_images, n_features)
+    X : ndarray of shape (n_images, n_features), or (n_images, n_slices, n_features) of the pooling "slices"
         float32; of a table float64, with NaN where a cell is empty.
     image_id, participant_id, session_id : ndarray of shape (n_images,), object (str)
         Ids of the rows, sorted by image_id; session_id is "" where there is none.

@@ -4,6 +4,7 @@ A feature file (``features.h5``) holds one group per **feature set**, which is w
 and pooled one way, says of every image::
 
     /sets/<name>/features        float32 (n_images, n_features)   rows in the order of image_id
+                                 of the pooling "slices": (n_images, n_slices, n_features)
     /sets/<name>/image_id        utf-8   (n_images,)              sorted, unique
     /sets/<name>/participant_id  utf-8   (n_images,)
     /sets/<name>/session_id      utf-8   (n_images,)              "" where there is none

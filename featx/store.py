@@ -8,6 +8,7 @@ was written: shapes, ids, checksums (HDF5's fletcher32), and the digest of the p
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,8 +68,8 @@ def read_ids(path: Path) -> dict[str, tuple[str, dict[str, tuple[str, str]]]]:
     return found
 
 
-def read_shapes(path: Path) -> dict[str, tuple[int, int]]:
-    """Rows and columns of every set."""
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every set's features: images, then slices where they are kept apart, then features."""
     with _open(path) as file:
         return {name: file[f"{schema.SETS}/{name}/{schema.FEATURES}"].shape for name in _set_names(file)}
 
@@ -171,7 +172,7 @@ def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
     image_id, participant_id, session_id = _ids(file, name)
     X = group[schema.FEATURES][:]
     if (
-        X.ndim != 2
+        X.ndim not in (2, 3)
         or X.dtype != np.float32
         or not (len(X) == len(image_id) == len(participant_id) == len(session_id))
     ):
@@ -179,8 +180,9 @@ def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
             f"features must be float32 with one row per image; {name!r} in {path} holds {X.dtype} of shape "
             f"{X.shape} for {len(image_id)} images; extract again"
         )
-    if not np.isfinite(X).all():
-        row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
+    finite = np.isfinite(X).all(axis=tuple(range(1, X.ndim)))
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
         raise StoreError(f"features must be finite; {name!r} in {path} is not, at image {image_id[row]!r}")
     if group.attrs[schema.IDS_SHA256] != _ids_sha256((image_id, participant_id, session_id)):
         raise StoreError(f"ids must be those that were written; those of {name!r} in {path} are not; take a copy")
@@ -254,12 +256,12 @@ def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File
     _check_one_person(name, columns, first[of_image])
     datasets = [file[f"{schema.SETS}/{name}/{schema.FEATURES}"] for _, file in holders]
     path, file = holders[0]
-    shape = (len(first), datasets[0].shape[1])
+    shape = (len(first), *datasets[0].shape[1:])
     group = _make_set(merged, name, _provenance(_group(file, name, path)), shape)
     block_rows = group[schema.FEATURES].chunks[0] * 8
     for start in range(0, len(first), block_rows):
         take = first[start : start + block_rows]
-        block = np.empty((len(take), shape[1]), np.float32)
+        block = np.empty((len(take), *shape[1:]), np.float32)
         for at in np.unique(source[take]):
             here = np.flatnonzero(source[take] == at)
             rows = row[take[here]]  # ascending: every source is sorted by image id
@@ -373,8 +375,8 @@ def _make_set(file: h5py.File, name: str, provenance: Mapping[str, str], shape: 
     for field in schema.names(schema.PROVENANCE):
         group.attrs[field] = provenance[field]
     group.attrs[schema.KEY] = feature_key(provenance)
-    rows = max(1, min(shape[0], CHUNK_BYTES // (4 * shape[1])))
-    group.create_dataset(schema.FEATURES, shape, np.float32, chunks=(rows, shape[1]), fletcher32=True)
+    rows = max(1, min(shape[0], CHUNK_BYTES // (4 * math.prod(shape[1:]))))
+    group.create_dataset(schema.FEATURES, shape, np.float32, chunks=(rows, *shape[1:]), fletcher32=True)
     return group
 
 

@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,9 +31,10 @@ from featx.extraction.plan import PlannedSet, Request, label, plan_sets, still_t
 from featx.images.check import check_values
 from featx.images.index import Image
 from featx.images.volume import Volume, read_volume
-from featx.networks import View
+from featx.networks.reading import make_reader
 from featx.networks.recipe import Array, describe, prepare
-from featx.networks.weights import Progress, architecture, load_network
+from featx.networks.sheet import View
+from featx.networks.weights import Progress, load_network
 from featx.store import Failure
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -82,7 +83,7 @@ class Summary:
     n_failed: int
     failures: list[Failure]
     elapsed_s: float
-    sets: Mapping[str, tuple[int, int]]
+    sets: Mapping[str, tuple[int, ...]]
 
 
 # --- device ---------------------------------------------------------------------------------------------------
@@ -136,18 +137,16 @@ def load_job(request: Request, device: str, cache: Path, on_progress: Progress |
         See `featx.networks.weights.load_network`.
     """
     loaded = load_network(request.sheet, request.weights, cache, on_progress)
-    arch = architecture(request.sheet)
-    network = arch.optimise(loaded.network).to(device)
-    modules = arch.modules(request.taps, **request.sheet.arguments)
+    sheet = replace(request.sheet, recipe=request.recipe)
+    read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings)
     weights = {"weights": loaded.weights, "weights_sha256": loaded.sha256}
     sets = plan_sets(request, weights, loaded.tag, library_versions())
 
     def run(volumes: torch.Tensor) -> Rows:
         rows: Rows = {}
         for view in request.recipe.views:
-            found = arch.forward(network, volumes, view, modules, request.poolings)
             here = {(one.tap, one.pooling): one.name for one in sets if one.view == view}
-            rows |= {here[place]: values.float().cpu().numpy() for place, values in found.items()}
+            rows |= {here[place]: values.float().cpu().numpy() for place, values in read(volumes, view).items()}
         return rows
 
     recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)

@@ -29,7 +29,7 @@ PART_SECONDS = 30.0
 PART_ROWS = 256
 PARTS_AT_ONCE = 100
 
-Rows = dict[str, NDArray[np.float32]]  # set name -> (n_features,)
+Rows = dict[str, NDArray[np.float32]]  # set name -> (n_features,), or (n_slices, n_features)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def write_parts(
         failures.extend(result.failures)
         for name, row in result.rows.items():
             if name not in blocks:
-                blocks[name] = np.empty((PART_ROWS, len(row)), np.float32)
+                blocks[name] = np.empty((PART_ROWS, *row.shape), np.float32)
             blocks[name][len(images[name])] = row
             images[name].append(result.image)
         full = any(len(here) == PART_ROWS for here in images.values())

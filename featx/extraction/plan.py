@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from featx.errors import NetworkError, StoreError, known
 from featx.featureset import digest, feature_key
 from featx.images.index import Image
-from featx.networks import NETWORKS, Network, Recipe, View, get_network
+from featx.networks import NETWORKS, get_network
 from featx.networks.recipe import describe
+from featx.networks.sheet import Network, Recipe, Setting, View
+from featx.networks.taps import find_tap, poolings_of
+
+SMALLEST = 32
 
 
 @dataclass(frozen=True)
@@ -47,57 +52,65 @@ class PlannedSet:
     provenance: Mapping[str, str]
 
 
-def make_request(
-    network: str,
-    *,
-    weights: str = "official",
-    taps: Sequence[str] = (),
-    views: Sequence[str] = (),
-    poolings: Sequence[str] = (),
-    n_slices: int | None = None,
-    resampling: bool = False,
-) -> Request:
-    """Check what is wanted of a network against its sheet. Nothing given means the sheet's default.
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of networks beyond their names. Nothing given means the sheet's default.
+
+    Attributes
+    ----------
+    taps : sequence of str
+        Names of the sheet, paths of modules, or ("all",) for every tap of the sheet.
+    views, poolings : sequence of str
+    n_slices : int, optional
+        Slices (or frames) per view, over the same span, instead of the sheet's number.
+    size : str
+        Edge in pixels that slices are resized to, or "native" for none; "" for the sheet's.
+    channels : str
+        "replicate" a slice to three channels, or its "neighbours" (2.5D).
+    resampling : bool
+        Resample volumes of another grid instead of refusing them.
+    """
+
+    taps: Sequence[str] = ()
+    views: Sequence[str] = ()
+    poolings: Sequence[str] = ()
+    n_slices: int | None = None
+    size: str = ""
+    channels: str = ""
+    resampling: bool = False
+
+
+def make_request(network: str, *, weights: str = "official", **wish: Any) -> Request:
+    """Check what is wanted of a network against its sheet.
 
     Parameters
     ----------
     network : str
         A name of the table.
-    taps, views, poolings : sequence of str
-        ("all",) for every tap of the sheet.
-    n_slices : int, optional
-        Slices per view, over the same span, instead of the sheet's number.
+    wish
+        Fields of `Wish`.
 
     Raises
     ------
     NetworkError
-        An unknown network, tap, view or pooling, or slices of a network that takes whole volumes.
+        An unknown network, tap, view or pooling, or a change of slices that the network cannot have.
     """
-    sheet = get_network(network)
-    if tuple(taps) == ("all",):
-        taps = tuple(sheet.taps)
-    chosen_taps = _choose(taps, sheet.taps, sheet.default_taps, f"a tap of {network}")
+    return _request(get_network(network), weights, Wish(**wish))
+
+
+def _request(sheet: Network, weights: str, wish: Wish) -> Request:
+    taps = tuple(sheet.taps) if tuple(wish.taps) == ("all",) else tuple(dict.fromkeys(wish.taps))
+    taps = taps or sheet.default_taps
+    for tap in taps:
+        find_tap(sheet, tap)
     by_name = {view.name: view for view in sheet.recipe.views}
-    chosen_views = tuple(
-        by_name[name] for name in _choose(views, by_name, sheet.default_views, f"a view of {network}")
-    )
-    chosen_poolings = _choose(poolings, sheet.poolings, sheet.default_pooling, f"a pooling of {network}")
-    if n_slices is not None:
-        chosen_views = tuple(_with_slices(view, n_slices, network) for view in chosen_views)
-    recipe = replace(sheet.recipe, views=chosen_views)
-    return Request(sheet, weights, recipe, chosen_taps, chosen_poolings, resampling)
+    names = _choose(wish.views, by_name, sheet.default_views, f"a view of {sheet.name}")
+    poolings = _choose(wish.poolings, sheet.poolings, sheet.default_pooling, f"a pooling of {sheet.name}")
+    changed = tuple(_changed(view, wish, sheet) for view in map(by_name.__getitem__, names))
+    return Request(sheet, weights, replace(sheet.recipe, views=changed), taps, poolings, wish.resampling)
 
 
-def make_requests(
-    networks: Sequence[str],
-    weights: Sequence[str] = (),
-    *,
-    taps: Sequence[str] = (),
-    views: Sequence[str] = (),
-    poolings: Sequence[str] = (),
-    n_slices: int | None = None,
-    resampling: bool = False,
-) -> list[Request]:
+def make_requests(networks: Sequence[str], weights: Sequence[str] = (), **wish: Any) -> list[Request]:
     """Share out what is wanted over several networks.
 
     Parameters
@@ -106,22 +119,24 @@ def make_requests(
         ``NAME`` or ``NAME@WEIGHTS``, so that one network can be asked for with several weights.
     weights : sequence of str
         ``NAME=WEIGHTS`` for the names without "@"; a bare ``WEIGHTS`` where one network is asked for.
-    taps, views, poolings, n_slices
-        As in `make_request`; each network takes those it has, and its default where it has none of them.
+    wish
+        Fields of `Wish`. Each network takes those it has, and its default where it has none of them; a tap that
+        stands in no sheet is taken for the path of a module, in every network.
 
     Raises
     ------
     NetworkError
         Something is wanted that none of the networks has, or weights are given for a network not asked for.
     """
-    wanted = _weights_by_network(networks, weights)
-    sheets = [get_network(name) for name, _ in wanted]
+    wanted = Wish(**wish)
+    pairs = _weights_by_network(networks, weights)
+    sheets = [get_network(name) for name, _ in pairs]
+    in_a_sheet = set[str]().union(*(sheet.taps for sheet in sheets))
     has: dict[str, list[set[str]]] = {
-        "tap": [{*sheet.taps, "all"} for sheet in sheets],
         "view": [{view.name for view in sheet.recipe.views} for sheet in sheets],
         "pooling": [set(sheet.poolings) for sheet in sheets],
     }
-    for what, asked in (("tap", taps), ("view", views), ("pooling", poolings)):
+    for what, asked in (("view", wanted.views), ("pooling", wanted.poolings)):
         everywhere = set[str]().union(*has[what])
         for one in asked:
             if one not in everywhere:
@@ -129,23 +144,29 @@ def make_requests(
                     f"a {what} must be one that a network asked for has; {one!r} is of none of "
                     f"{', '.join(sheet.name for sheet in sheets)}; {known(everywhere)}"
                 )
-    if n_slices is not None and not any(_sliced(sheet.recipe) for sheet in sheets):
+    sliced = [_sliced(sheet.recipe) for sheet in sheets]
+    if _changes_slices(wanted) and not any(sliced):
         raise NetworkError(
-            f"a number of slices needs a network on slices; {', '.join(sheet.name for sheet in sheets)} take the "
+            f"a choice of slices needs a network on slices; {', '.join(sheet.name for sheet in sheets)} take the "
             "whole volume; leave it out"
         )
     return [
-        make_request(
-            name,
-            weights=spec,
-            taps=[tap for tap in taps if tap in has["tap"][at]],
-            views=[view for view in views if view in has["view"][at]],
-            poolings=[pooling for pooling in poolings if pooling in has["pooling"][at]],
-            n_slices=n_slices if _sliced(sheets[at].recipe) else None,
-            resampling=resampling,
+        _request(
+            sheet,
+            spec,
+            replace(
+                wanted if sliced[at] else replace(wanted, n_slices=None, size="", channels=""),
+                taps=[tap for tap in wanted.taps if tap.partition(":")[0] not in in_a_sheet - set(sheet.taps)],
+                views=[view for view in wanted.views if view in has["view"][at]],
+                poolings=[pooling for pooling in wanted.poolings if pooling in has["pooling"][at]],
+            ),
         )
-        for at, (name, spec) in enumerate(wanted)
+        for at, (sheet, (_, spec)) in enumerate(zip(sheets, pairs, strict=True))
     ]
+
+
+def _changes_slices(wish: Wish) -> bool:
+    return wish.n_slices is not None or bool(wish.size or wish.channels)
 
 
 def _sliced(recipe: Recipe) -> bool:
@@ -161,7 +182,7 @@ def _weights_by_network(networks: Sequence[str], weights: Sequence[str]) -> list
     [('sfcn.ukb_age', 'a.p'), ('sfcn.ukb_sex', 'random:1')]
     """
     if not networks:
-        raise NetworkError(f"at least one network must be asked for; {known(NETWORKS)}")
+        raise NetworkError(f"at least one network must be asked for; {known(NETWORKS, 'resnet18.imagenet')}")
     pairs = [name.partition("@")[::2] for name in networks]
     bare = list(dict.fromkeys(name for name, spec in pairs if not spec))
     specs: dict[str, str] = {}
@@ -186,18 +207,43 @@ def _choose(wanted: Sequence[str], available: Iterable[str], default: tuple[str,
     return tuple(dict.fromkeys(wanted)) or default
 
 
-def _with_slices(view: View, n_slices: int, network: str) -> View:
-    if not _sliced(Recipe(get_network(network).recipe.grid, (), (view,))):
+def _changed(view: View, wish: Wish, sheet: Network) -> View:
+    """A view with the slices, size and channels that are wanted."""
+    if not _changes_slices(wish):
+        return view
+    if not _sliced(Recipe(sheet.recipe.grid, (), (view,))):
         raise NetworkError(
-            f"a number of slices needs a network on slices; {network} takes the whole volume; leave it out"
+            f"a choice of slices needs a network on slices; {sheet.name} takes the whole volume; leave it out"
         )
-    if n_slices < 1:
-        raise NetworkError(f"a number of slices must be at least 1; got {n_slices} for {network}")
-    steps = tuple(
-        replace(step, settings={**step.settings, "count": n_slices}) if step.name == "slices" else step
+    _check_change(wish, sheet)
+    slicing: dict[str, Setting] = {} if wish.n_slices is None else {"count": wish.n_slices}
+    if wish.channels == "neighbours":
+        slicing["channels"] = wish.channels
+    steps = [
+        replace(step, settings={**step.settings, **slicing})
+        if step.name == "slices"
+        else replace(step, settings={"size": int(wish.size)})
+        if step.name == "resize" and wish.size.isdecimal()
+        else step
         for step in view.steps
-    )
-    return replace(view, steps=steps)
+        if not (step.name == "resize" and wish.size == "native")
+    ]
+    return replace(view, steps=tuple(steps))
+
+
+def _check_change(wish: Wish, sheet: Network) -> None:
+    if wish.n_slices is not None and wish.n_slices < 1:
+        raise NetworkError(f"a number of slices must be at least 1; got {wish.n_slices} for {sheet.name}")
+    if wish.size not in ("", "native") and not (wish.size.isdecimal() and int(wish.size) >= SMALLEST):
+        raise NetworkError(
+            f"a size must be 'native' or a number of pixels, {SMALLEST} or more; got {wish.size!r} for {sheet.name}"
+        )
+    if wish.channels not in ("", "replicate", "neighbours"):
+        raise NetworkError(f"channels must be 'replicate' or 'neighbours'; got {wish.channels!r} for {sheet.name}")
+    asked = {"slices": wish.n_slices is not None, "size": bool(wish.size)}
+    for what, is_asked in asked.items():
+        if is_asked and what in sheet.fixed:
+            raise NetworkError(f"{sheet.name} takes one {what} only, that of its sheet; leave that wish out")
 
 
 def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: str) -> tuple[PlannedSet, ...]:
@@ -217,7 +263,7 @@ def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: 
     for view in request.recipe.views:
         recipe = describe(request.recipe, view, resampling=request.resampling)
         for tap in request.taps:
-            for pooling in request.poolings:
+            for pooling in poolings_of(request.sheet, tap, request.poolings):
                 provenance = {
                     "network": request.sheet.name,
                     **weights,

@@ -1,6 +1,6 @@
 """From a volume to what a network's views take: the input contract, and the steps on the whole volume (numpy).
 
-The steps of a view (slices, resize, normalise) run on the device, with the network: see `featx.networks.views`.
+The steps of a view (slices, resize, normalise) run on the device, with the network: see `featx.networks.look`.
 A recipe is told by its canonical JSON; its digest is part of every feature's key.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from featx.errors import ImageError
 from featx.images.check import check_grid, check_values
 from featx.images.volume import Volume, reorient, resample
-from featx.networks import Recipe, Step, View
+from featx.networks.sheet import Recipe, Step, View
 
 Array = NDArray[np.float32]
 

@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featx.errors import WeightsError, first_line
-from featx.networks import Network, Weights
+from featx.networks.sheet import Network, Weights
 
 OFFICIAL = "official"
 TIMEOUT_S = 30
@@ -57,9 +56,11 @@ class Loaded:
     tag: str
 
 
-def architecture(sheet: Network) -> ModuleType:
-    """The module of a network's architecture."""
-    return importlib.import_module(sheet.architecture)
+def build(sheet: Network) -> nn.Module:
+    """The network of a sheet, its weights not set by a file."""
+    module, _, name = sheet.architecture.partition(":")
+    network: nn.Module = getattr(importlib.import_module(module), name)(**sheet.arguments)
+    return network
 
 
 def load_network(sheet: Network, spec: str, cache: Path, on_progress: Progress | None = None) -> Loaded:
@@ -79,21 +80,29 @@ def load_network(sheet: Network, spec: str, cache: Path, on_progress: Progress |
     WeightsError
         Weights that cannot be had, are damaged, or belong to another network.
     """
-    build = architecture(sheet).build
     if spec.startswith("random:"):
         seed = _seed(spec)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network: nn.Module = build(**sheet.arguments)
+            network = build(sheet)
         return Loaded(network.eval(), spec, tensors_sha256(network.state_dict()), f"random-{seed}")
-    path = fetch(sheet.weights, cache, sheet.name, on_progress) if spec == OFFICIAL else Path(spec)
+    path = _official(sheet, cache, on_progress) if spec == OFFICIAL else Path(spec)
     with torch.random.fork_rng(devices=[]):
-        network = build(**sheet.arguments)
+        network = build(sheet)
     _fill(network, read_checkpoint(path), sheet.name, path)
     sha256 = tensors_sha256(network.state_dict())
-    if spec == OFFICIAL or has_digest(path, sheet.weights.digest):
+    if spec == OFFICIAL or (sheet.weights and has_digest(path, sheet.weights.digest)):
         return Loaded(network.eval(), OFFICIAL, sha256, "")
     return Loaded(network.eval(), f"file:{path.name}", sha256, f"file-{sha256[:8]}")
+
+
+def _official(sheet: Network, cache: Path, on_progress: Progress | None) -> Path:
+    if sheet.weights is None:
+        raise WeightsError(
+            f"official weights must be published to be had; nobody publishes any of {sheet.name}; give --weights "
+            f"{sheet.name}=FILE, or ask for {sheet.name}@random:SEED"
+        )
+    return fetch(sheet.weights, cache, sheet.name, on_progress)
 
 
 def _seed(spec: str) -> int:

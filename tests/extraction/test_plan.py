@@ -47,7 +47,10 @@ def test_the_key_knows_slices_and_resampling_but_not_the_other_views():
 @pytest.mark.parametrize(
     "asked, match",
     [
-        ({"taps": ["fire1"]}, "a tap of squeezenet1_0.imagenet must be one it has; got 'fire1'; known are 'fire2'"),
+        ({"taps": ["fire2:median"]}, "a tap's ending must say how .*got 'fire2:median'; known are 'cls'"),
+        ({"taps": ["fire2:cls"]}, "a class token needs a network that has one"),
+        ({"size": "large"}, "'native' or a number of pixels, 32 or more; got 'large'"),
+        ({"channels": "rgb"}, "'replicate' or 'neighbours'; got 'rgb'"),
         ({"views": ["volume"]}, "a view of .* got 'volume'; known are 'axial'"),
         ({"poolings": ["median"]}, "a pooling of .* got 'median'; known are 'concat'"),
         ({"n_slices": 0}, "at least 1; got 0"),
@@ -91,14 +94,9 @@ def test_bare_weights_serve_where_one_network_is_asked_for():
     [
         ([], {}, "at least one network must be asked for; known are 'r3d_18"),
         (["nope"], {}, "'nope' is not; known are"),
-        (
-            ["sfcn.ukb_age"],
-            {"taps": ["fire2"]},
-            "a tap must be one that .* 'fire2' is of none of sfcn.ukb_age; known are 'all'",
-        ),
         (["sfcn.ukb_age"], {"views": ["axial"]}, "a view must be one that"),
-        (["sfcn.ukb_age"], {"poolings": ["std"]}, "a pooling must be one that"),
-        (["sfcn.ukb_age"], {"n_slices": 5}, "a number of slices needs a network on slices; sfcn.ukb_age take"),
+        (["sfcn.ukb_age"], {"poolings": ["concat"]}, "a pooling must be one that"),
+        (["sfcn.ukb_age"], {"n_slices": 5}, "a choice of slices needs a network on slices; sfcn.ukb_age take"),
         (
             ["sfcn.ukb_age", "sfcn.ukb_sex"],
             {"weights": ["a.p"]},

@@ -10,9 +10,12 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from featx.errors import ImageError, NetworkError
 from featx.images.volume import MNI152_1MM, MNI152_2MM, Volume, grid_affine, read_volume, write_volume
 from featx.networks import NETWORKS, get_network
+from featx.networks.look import look, resize, take_slices
+from featx.networks.optimise import fold_batch_norm
+from featx.networks.reading import make_reader, pool
 from featx.networks.recipe import prepare
-from featx.networks.views import fold_batch_norm, look, pool, resize, take_slices
-from featx.networks.weights import architecture, load_network
+from featx.networks.taps import poolings_of
+from featx.networks.weights import load_network
 from tests.conftest import phantom
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
@@ -34,14 +37,14 @@ def _batch(sheet, *seeds):
     return torch.from_numpy(np.stack(arrays)[:, None])
 
 
-def _rows(sheet, network, volumes, *, taps=None, poolings=None, views=None):
-    arch = architecture(sheet)
-    modules = arch.modules(tuple(taps or sheet.taps), **sheet.arguments)
-    return {
-        (view.name, *place): values
-        for view in (views or sheet.recipe.views)
-        for place, values in arch.forward(network, volumes, view, modules, poolings or sheet.poolings).items()
-    }
+def _rows(sheet, network, *batches, taps=None, poolings=None, views=None, optimised=False):
+    """Rows of each batch, by (view, tap, pooling), from one reader."""
+    read = make_reader(network, sheet, taps or tuple(sheet.taps), poolings or sheet.poolings, optimised=optimised)
+    found = [
+        {(view.name, *place): rows for view in (views or sheet.recipe.views) for place, rows in read(x, view).items()}
+        for x in batches
+    ]
+    return found if len(found) > 1 else found[0]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -54,17 +57,20 @@ def test_every_entry_gives_what_its_sheet_promises(name, tmp_path):
     assert not any(module.training for module in loaded.network.modules())
     volumes = _batch(sheet, 0, 1)
     plain = _rows(sheet, loaded.network, volumes)
-    fast = architecture(sheet).optimise(loaded.network)
-    together = _rows(sheet, fast, volumes)
-    alone = _rows(sheet, fast, volumes[1:])
+    together, alone = _rows(sheet, loaded.network, volumes, volumes[1:], optimised=True)
     assert set(together) == {
-        (view.name, tap, how) for view in sheet.recipe.views for tap in sheet.taps for how in sheet.poolings
+        (view.name, tap, how)
+        for view in sheet.recipe.views
+        for tap in sheet.taps
+        for how in poolings_of(sheet, tap, sheet.poolings)
     }
     for (view, tap, how), values in together.items():
-        n_slices = {"sagittal": 16, "coronal": 17, "axial": 17}[view] if how == "concat" else 1
-        assert values.shape == (2, sheet.taps[tap] * n_slices), (view, tap, how)
+        n_slices = {"sagittal": 16, "coronal": 17, "axial": 17}.get(view, 1)
+        width = sheet.taps[tap].width
+        shape = {"concat": (2, n_slices * width), "slices": (2, n_slices, width)}.get(how, (2, width))
+        assert values.shape == shape, (view, tap, how)
         scale = values.abs().max()
-        assert scale > 0
+        assert scale > 0 or how == "std"
         torch.testing.assert_close(values[1:], alone[view, tap, how], rtol=0, atol=float(scale) * 1e-5)
         torch.testing.assert_close(values, plain[view, tap, how], rtol=0, atol=float(scale) * 1e-5)
 
@@ -155,7 +161,7 @@ def test_sfcn_agrees_with_a_plain_network_from_a_dataparallel_checkpoint(
     assert loaded.weights == "file:epoch.p"
     probabilities = loaded.network(x)
     torch.testing.assert_close(probabilities, torch.log_softmax(wanted, 1), rtol=1e-4, atol=1e-4)
-    rows = _rows(sheet, architecture(sheet).optimise(loaded.network), _batch(sheet, 0))
+    rows = _rows(sheet, loaded.network, _batch(sheet, 0), optimised=True)
     torch.testing.assert_close(rows["volume", "features", "mean"], pooled.flatten(1), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(rows["volume", "logits", "mean"], wanted, rtol=1e-4, atol=1e-4)
 
@@ -220,11 +226,11 @@ def test_slices_keep_their_sides():
     volume[0, 0, 1, 2, 3] = 1  # I = 1 of 5, J = 2 of 6, K = 3 of 7
     for axis, at, place in (("sagittal", 1, (3, 2)), ("coronal", 2, (3, 1)), ("axial", 3, (3, 1))):
         slices = take_slices(volume, axis=axis, first=at, last=at, count=1)
-        assert np.argwhere(slices[0, 0].numpy() == 1).tolist() == [list(place)]
+        assert np.argwhere(slices[0, 0, 0].numpy() == 1).tolist() == [list(place)]
 
 
 def test_resize_is_of_areas():
-    assert resize(torch.tensor([[[[0.0, 4.0]]]]), size=4)[0, 0, 0].tolist() == [0, 1, 3, 4]
+    assert resize(torch.tensor([[[[[0.0, 4.0]]]]]), size=4)[0, 0, 0, 0].tolist() == [0, 1, 3, 4]
 
 
 def test_pool_of_one_position_has_no_spread():
@@ -233,7 +239,7 @@ def test_pool_of_one_position_has_no_spread():
 
 def test_a_whole_volume_is_looked_at_as_it_is():
     x = torch.rand(1, 1, 3, 4, 5)
-    assert look(x, get_network("sfcn.ukb_age").recipe.views[0]) is x
+    assert look(x, get_network("sfcn.ukb_age").recipe.views[0].steps) is x
 
 
 def test_folding_leaves_no_batch_norm(tmp_path):

@@ -6,15 +6,11 @@ the bins. Module names are those of the published checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from featx.networks import View
-from featx.networks.views import fold_batch_norm, pool, read_taps
 
 POOL = (5, 6, 5)
 
@@ -51,30 +47,3 @@ def _block(width_in: int, width_out: int, *, last: bool) -> nn.Sequential:
     if last:
         return nn.Sequential(nn.Conv3d(width_in, width_out, 1), norm, nn.ReLU())
     return nn.Sequential(nn.Conv3d(width_in, width_out, 3, padding=1), norm, nn.MaxPool3d(2), nn.ReLU())
-
-
-def build(*, channels: Sequence[int], n_outputs: int) -> nn.Module:
-    """An SFCN, weights not set."""
-    return SFCN(channels, n_outputs)
-
-
-def modules(taps: Sequence[str], *, channels: Sequence[int], n_outputs: int) -> dict[str, str]:
-    """Module path of each tap."""
-    named = {f"block{at}": f"feature_extractor.conv_{at}" for at in range(len(channels))}
-    named |= {"features": "classifier.average_pool", "logits": f"classifier.conv_{len(channels)}"}
-    return {tap: named[tap] for tap in taps}
-
-
-def forward(
-    network: nn.Module, volumes: Tensor, view: View, taps: Mapping[str, str], poolings: Sequence[str]
-) -> dict[tuple[str, str], Tensor]:
-    """Pooled taps of volumes (N, 1, I, J, K): ``{(tap, pooling): (N, n_features)}``."""
-    del view  # the whole volume is the only one
-    with read_taps(network, taps, lambda out: {how: pool(out, how, (2, 3, 4)) for how in poolings}) as found:
-        network(volumes)
-    return {(tap, how): rows for tap, pooled in found.items() for how, rows in pooled.items()}
-
-
-def optimise(network: nn.Module) -> nn.Module:
-    """The same answers, faster: batch norm folded, channels last."""
-    return fold_batch_norm(network).to(memory_format=torch.channels_last_3d)

@@ -1,0 +1,65 @@
+"""The steps of a view: from a batch of volumes to what a network takes of them (torch, on the device)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featx.networks.sheet import Step
+
+AXES = {"sagittal": 2, "coronal": 3, "axial": 4}  # of a tensor (N, C, I, J, K) whose voxel axes are L/R, P/A, I/S
+
+
+def slice_positions(first: int, last: int, count: int) -> list[int]:
+    """Evenly spaced voxel positions, both ends included, rounded half to even.
+
+    Examples
+    --------
+    >>> slice_positions(14, 76, 4)
+    [14, 35, 55, 76]
+    """
+    return [int(at) for at in np.rint(np.linspace(first, last, count))]
+
+
+def take_slices(
+    volumes: Tensor, *, axis: str, first: int, last: int, count: int, channels: str = "replicate"
+) -> Tensor:
+    """Slices of volumes (N, 1, I, J, K) along an axis, as (N, count, C, H, W), shown as a radiologist sees them.
+
+    Width runs along the first remaining voxel axis, height downwards along the last one. C is 1; with channels
+    "neighbours" it is 3: the slice before, the slice, the slice behind (2.5D).
+    """
+    positions = torch.tensor(slice_positions(first, last, count), device=volumes.device)
+    steps = (-1, 0, 1) if channels == "neighbours" else (0,)
+    at = torch.stack([positions + step for step in steps], dim=1).flatten().clamp(0, volumes.shape[AXES[axis]] - 1)
+    slices = volumes.index_select(AXES[axis], at).squeeze(1).movedim(AXES[axis] - 1, 1)
+    n, _, width, height = slices.shape
+    return slices.transpose(2, 3).flip(2).reshape(n, count, len(steps), height, width)
+
+
+def resize(slices: Tensor, *, size: int) -> Tensor:
+    """Bilinear resize of (N, S, C, H, W) to (N, S, C, size, size); corners are pixel areas, not points."""
+    flat = functional.interpolate(slices.flatten(1, 2), size=(size, size), mode="bilinear", align_corners=False)
+    return flat.reshape(*slices.shape[:3], size, size)
+
+
+def normalise(slices: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Grey or three-channel (N, S, C, H, W) in [0, 1], normalised by channel: (N, S, 3, H, W); grey is replicated."""
+    shape = (1, 1, len(mean), 1, 1)
+    centre = torch.tensor(mean, device=slices.device).view(shape)
+    scale = torch.tensor(std, device=slices.device).view(shape)
+    return (slices - centre) / scale
+
+
+STEPS: Mapping[str, Callable[..., Tensor]] = {"slices": take_slices, "resize": resize, "normalise": normalise}
+
+
+def look(volumes: Tensor, steps: Sequence[Step]) -> Tensor:
+    """Do the steps of a view on volumes (N, 1, I, J, K)."""
+    for step in steps:
+        volumes = STEPS[step.name](volumes, **step.settings)
+    return volumes

@@ -1,0 +1,1 @@
+"""The sheets of all networks, one file per family. Facts only: no torch."""
