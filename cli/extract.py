@@ -27,8 +27,8 @@ def command(
     ),
     tap: list[str] = typer.Option(
         [],
-        help="Where the network is read: a tap of its sheet, 'all' of them, or the path of any module; with ':max' or "
-        "':cls' behind it for the largest value of a slice, or the class token. May be repeated.",
+        help="Where the network is read: a tap of its sheet, 'all' of them, or the path of any module; behind it "
+        "':max' for the largest value of a slice, ':cls' for the class token. May be repeated.",
     ),
     axis: list[str] = typer.Option([], help="For networks on slices: sagittal, coronal, axial. May be repeated."),
     pool: list[str] = typer.Option(

@@ -56,14 +56,18 @@ def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
     """
     sizes = voxel_sizes_mm(volume.affine)
     shape = volume.data.shape
-    if shape != grid.shape or np.abs(sizes - grid.voxel_mm).max() > VOXEL_TOLERANCE_MM:
+    fits = grid.anywhere or shape == grid.shape
+    if not fits or np.abs(sizes - grid.voxel_mm).max() > VOXEL_TOLERANCE_MM:
+        wanted = "" if grid.anywhere else f"{_shape(grid.shape)} "
         raise ImageError(
             "wrong-grid",
-            f"{network} wants a brain on the {grid.name} grid, {_shape(grid.shape)} voxels of {grid.voxel_mm:g} mm "
+            f"{network} wants a brain on the {grid.name} grid, {wanted}voxels of {grid.voxel_mm:g} mm "
             f"in {grid.orientation}; got {_shape(shape)} voxels of {' x '.join(f'{mm:.4g}' for mm in sizes)} mm "
             f"in {orientation(volume.affine)} in {where}; register it to that template, or, if it lies in that "
             "space already, ask for --resample",
         )
+    if grid.anywhere:
+        return
     directions = np.abs(volume.affine[:3, :3]) / sizes
     if (directions - np.eye(3)).max() > OBLIQUE_TOLERANCE or directions.diagonal().min() < 1 - OBLIQUE_TOLERANCE:
         raise ImageError(

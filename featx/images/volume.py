@@ -84,6 +84,8 @@ class Grid:
         Anatomical directions towards which I, J, K grow, such as "LAS".
     origin_mm : tuple of 3 float
         RAS+ millimetres of voxel (0, 0, 0).
+    anywhere : bool
+        Only orientation and voxel size are wanted; shape and origin are those of a usual image.
     """
 
     name: str
@@ -91,11 +93,14 @@ class Grid:
     voxel_mm: float
     orientation: str
     origin_mm: tuple[float, float, float]
+    anywhere: bool = False
 
 
 # FSL's MNI152 templates, stored LAS; UK Biobank's T1_brain_to_MNI lies on the 1 mm one.
 MNI152_1MM = Grid("MNI152 1 mm (FSL)", (182, 218, 182), 1.0, "LAS", (90.0, -126.0, -72.0))
 MNI152_2MM = Grid("MNI152 2 mm (FSL)", (91, 109, 91), 2.0, "LAS", (90.0, -126.0, -72.0))
+# Voxels of 1 mm wherever the head lies, as FreeSurfer conforms images (there in another order of the axes).
+NATIVE_1MM = Grid("1 mm, anywhere", (256, 256, 256), 1.0, "LAS", (128.0, -128.0, -128.0), anywhere=True)
 
 
 def grid_affine(grid: Grid) -> NDArray[np.float64]:

@@ -92,8 +92,54 @@ def crop(data: Array, where: str, *, box: tuple[tuple[int, int], ...]) -> Array:
     return data[tuple(slice(low, high) for low, high in box)]
 
 
+def divide_by(data: Array, where: str, *, value: float) -> Array:
+    """Divide by a number: 255 for images of eight bits (Leonardsen 2022: not by the image's own maximum)."""
+    del where
+    return data / np.float32(value)
+
+
+def z_score(data: Array, where: str) -> Array:
+    """Mean 0 and standard deviation 1 over all voxels, background included (Gupta 2021)."""
+    mean, std = float(data.mean(dtype=np.float64)), float(data.std(dtype=np.float64))
+    if std == 0:
+        raise ImageError("constant", f"an image must show something; all voxels of {where} are equal; look at it")
+    return (data - np.float32(mean)) / np.float32(std)
+
+
+def pad(data: Array, where: str, *, shape: tuple[int, int, int]) -> Array:
+    """Continue the border on both sides, up to a shape; of an odd number of voxels the larger half comes behind."""
+    missing = [wanted - have for wanted, have in zip(shape, data.shape, strict=True)]
+    if min(missing) < 0:
+        raise ImageError("wrong-grid", f"a volume must fit into {shape}; {where} is {data.shape}; register it again")
+    return np.pad(data, [(width // 2, width - width // 2) for width in missing], mode="edge")
+
+
+def crop_around_brain(data: Array, where: str, *, shape: tuple[int, int, int]) -> Array:
+    """A box around the centre of the voxels that are not 0, zeros where it reaches beyond the volume."""
+    inside = np.nonzero(data)
+    if not len(inside[0]):
+        raise ImageError("constant", f"a brain must have voxels that are not 0; {where} has none; look at it")
+    box = np.zeros(shape, np.float32, order="F")
+    first = [(int(at.min()) + int(at.max()) + 1) // 2 - length // 2 for at, length in zip(inside, shape, strict=True)]
+    take = tuple(
+        slice(max(0, low), max(0, min(low + wanted, have)))
+        for low, wanted, have in zip(first, shape, data.shape, strict=True)
+    )
+    put = tuple(slice(one.start - low, one.stop - low) for one, low in zip(take, first, strict=True))
+    box[put] = data[take]
+    return box
+
+
 STEPS: Mapping[str, Callable[..., Array]] = MappingProxyType(
-    {"divide-by-mean": divide_by_mean, "percentile-to-unit": percentile_to_unit, "crop": crop}
+    {
+        "divide-by-mean": divide_by_mean,
+        "divide-by": divide_by,
+        "percentile-to-unit": percentile_to_unit,
+        "z-score": z_score,
+        "crop": crop,
+        "pad": pad,
+        "crop-around-brain": crop_around_brain,
+    }
 )
 
 
@@ -105,7 +151,7 @@ def describe(recipe: Recipe, view: View, *, resampling: bool) -> str:
 
     return json.dumps(
         {
-            "grid": dataclasses.asdict(recipe.grid),
+            "grid": {name: value for name, value in dataclasses.asdict(recipe.grid).items() if value is not False},
             "resampled": resampling,
             "steps": [plain(step) for step in recipe.steps],
             "view": [plain(step) for step in view.steps],

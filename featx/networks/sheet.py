@@ -147,6 +147,9 @@ class Network:
         Path of the first convolution, if grey pictures can be summed into it; "" if they cannot.
     extra : str
         The extra of featx that holds what it needs.
+    reads : str
+        "module:callable" from (path, sheet) to a state dict, where weights come in another form than its own
+        (Keras, a 2D network to be inflated); "" where they do not.
     """
 
     name: str
@@ -169,6 +172,7 @@ class Network:
     fixed: tuple[str, ...] = ()
     stem: str = ""
     extra: str = "torch"
+    reads: str = ""
 
     @property
     def poolings(self) -> tuple[str, ...]:
