@@ -26,7 +26,7 @@ def cache_dir() -> Path:
     """Where downloaded weights are kept: FEATX_HOME, else featx/ in the user's cache folder."""
     home = os.environ.get("FEATX_HOME")
     if home:
-        return Path(home)
+        return Path(home).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featx"
 
 
@@ -95,8 +95,13 @@ def write_failures(failures: Sequence[Mapping[str, str]], path: Path) -> None:
 def say_reasons(rows: Sequence[Mapping[str, str]], table: Path) -> None:
     """Count rows by reason code, show the first sentence of each, and say where the table is."""
     images = {(row["code"], row[schema.IMAGE_ID]) for row in rows}  # one may fail in several networks
-    for code, count in Counter(code for code, _ in images).most_common():
-        first = next(row for row in rows if row["code"] == code)
-        say(f"  {count:5d}  {code} ({schema.REASONS[code]})")
-        say(f"         {first[schema.IMAGE_ID]}: {first['sentence']}")
+    say_codes(Counter(code for code, _ in images), {row["code"]: row for row in reversed(rows)})
     say(f"  all of them: {table}")
+
+
+def say_codes(counts: Mapping[str, int], first: Mapping[str, Mapping[str, str]]) -> None:
+    """Reason codes, the most frequent first, each with its meaning and the first sentence there is."""
+    for code, count in Counter(counts).most_common():
+        say(f"  {count:5d}  {code} ({schema.REASONS[code]})")
+        if code in first:
+            say(f"         {first[code][schema.IMAGE_ID]}: {first[code]['sentence']}")

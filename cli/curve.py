@@ -49,6 +49,7 @@ def command(
     remove: ask.Remove = [],  # noqa: B006
     harmonise: ask.Harmonise = "none",
     preserve: ask.Preserve = [],  # noqa: B006
+    aggregate: ask.Aggregate = "mean",
     pca: ask.Pca = None,
     calibrate: ask.Calibrate = "none",
     class_weight: ask.ClassWeight = "none",

@@ -34,7 +34,10 @@ def command(
     say(f"$ featx index {brains} -o {images}")
     index.command(str(brains), images, "", "", "", "", [], "")
     say(f"\n$ featx extract {images} --network {' --network '.join(NETWORKS)} --slices {SLICES} -o {features}")
-    extract.command(str(images), NETWORKS, features, [], [], [], [], SLICES, "", "", False, "auto", 0, -1, False)
+    nothing: dict[str, list[str]] = {"weights": [], "tap": [], "axis": [], "pool": [], "accept": []}
+    plain = {"size": "", "channels": "", "resample": False, "recipe": None, "dry_run": False}
+    where = {"device": "auto", "batch_size": 0, "workers": -1}
+    extract.command(str(images), network=NETWORKS, output=features, slices=SLICES, **nothing, **plain, **where)
     say(f"\n$ featx fit {features} {brains / 'participants.tsv'} --target age --target sex -o {output / 'run'}")
     fit.command([features, brains / "participants.tsv"], target=["age", "sex"], output=output / "run", seed=seed)
     say(f"\n$ featx report {output / 'run'}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_reasons, write_failures
+from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_codes, say_reasons, write_failures
 
 if TYPE_CHECKING:
     from featx.extraction.engine import Job, Summary
@@ -23,7 +23,9 @@ def command(
     ),
     output: Path = typer.Option(Path("features.h5"), "--output", "-o", help="The feature file; it is added to."),
     weights: list[str] = typer.Option(
-        [], help="NAME=FILE, NAME=random:SEED or NAME=official (the default: downloaded once, verified, cached)."
+        [],
+        help="NAME=FILE, NAME=random:SEED, NAME=reinit:SEED (redrawn at the official ones' scale) or NAME=official "
+        "(the default: downloaded once, verified, cached).",
     ),
     tap: list[str] = typer.Option(
         [],
@@ -40,16 +42,27 @@ def command(
     size: str = typer.Option("", help="Edge of the slices in pixels, instead of the network's; 'native' for none."),
     channels: str = typer.Option("", help="replicate (a slice to red, green and blue) or neighbours (2.5D)."),
     resample: bool = typer.Option(False, help="Resample volumes on another grid by their affine, not refuse them."),
+    accept: list[str] = typer.Option(
+        [],
+        help="Let a misfit through, knowingly: background-not-zero, not-skull-stripped, too-little-brain, "
+        "not-registered or wrong-range (`featx check` tells them). May be repeated.",
+    ),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     batch_size: int = typer.Option(0, min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU 8)."),
     workers: int = typer.Option(-1, min=-1, help="Threads that decode ahead; -1 chooses (CPU 1, GPU up to 8)."),
     dry_run: bool = typer.Option(False, help="Say what would be done, and stop."),
+    recipe: Path | None = typer.Option(
+        None,
+        help="TOML file for a network of your own, --network python:package.module:factory: the volume it takes, the "
+        "steps to its input, its taps.",
+    ),
 ) -> None:
     """Run frozen networks over images once and store their pooled features.
 
-    One read of an image feeds every network. An image that fails costs only itself: it gets a row with a reason in
-    the failures table, and the exit code is 3. Finished work lands in small files beside the output at least once a
-    minute; after a kill, the same command does only what is missing. Another network, tap or axis adds to the file.
+    One read of an image feeds every network. Each network gets the images that keep its contract (see `featx check`).
+    An image that fails costs only itself: it gets a row with a reason in the failures table, and the exit code is 3.
+    Finished work lands in small files beside the output at least once a minute; after a kill, the same command does
+    only what is missing. Another network, tap or axis adds to the file.
 
     \b
     Example:
@@ -58,11 +71,14 @@ def command(
     from featx import store
     from featx.errors import DependencyError
     from featx.extraction.plan import make_requests
+    from featx.images.contract import check_accepted
     from featx.images.index import index_images
+    from featx.networks.described import read_recipe
 
     requests = make_requests(
         network,
         weights,
+        recipe=None if recipe is None else read_recipe(recipe),
         taps=tap,
         views=axis,
         poolings=pool,
@@ -71,6 +87,7 @@ def command(
         channels=channels,
         resampling=resample,
     )
+    check_accepted(accept)
     found = index_images(images)
     store.check_writable(output)
     try:
@@ -83,7 +100,10 @@ def command(
     if dry_run:
         requests = [one for one in requests if _say_download(one)]
     with progress("weights", "bytes") as update:
-        jobs = [engine.load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, "")) for one in requests]
+        jobs = [
+            engine.load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, ""), accept=accept)
+            for one in requests
+        ]
     todo = sum(map(bool, engine.missing_jobs(found, jobs, output).values()))
     _say_plan(jobs, len(found), todo, on, output)
     if dry_run:
@@ -103,12 +123,13 @@ def command(
 
 def _say_download(request: Request) -> bool:
     """Whether a request's weights are at hand; if not, says what would be downloaded."""
-    from featx.networks.weights import OFFICIAL
+    from featx.networks.download import find_cached
+    from featx.networks.weights import needs_official
 
     weights = request.sheet.weights
-    if request.weights != OFFICIAL or weights is None:
+    if not needs_official(request.weights) or weights is None:
         return True
-    at_hand = (cache_dir() / weights.file).is_file()
+    at_hand = find_cached(weights, cache_dir()) is not None
     if not at_hand:
         say(f"{request.sheet.name}: all images to do, after downloading {weights.url}")
     return at_hand
@@ -138,6 +159,10 @@ def _say_summary(summary: Summary, output: Path) -> None:
         images = f"{rows[0]}" if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
         width = sum(math.prod(shape[1:]) for shape in shapes)
         say(f"  {network}: {images} images, {len(shapes)} sets, {width} features")
+    if summary.told:
+        say("found of images, and no reason to refuse them:")
+        first = {code: {"image_id": one.image_id, "sentence": one.sentence} for code, one in summary.told.items()}
+        say_codes({code: one.n_images for code, one in summary.told.items()}, first)
     table = output.with_suffix(".failures.csv")
     write_failures(store.read_failures(output) if output.is_file() else [], table)
     if summary.n_failed:

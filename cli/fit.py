@@ -48,6 +48,7 @@ def command(
     remove: ask.Remove = [],  # noqa: B006
     harmonise: ask.Harmonise = "none",
     preserve: ask.Preserve = [],  # noqa: B006
+    aggregate: ask.Aggregate = "mean",
     pca: ask.Pca = None,
     calibrate: ask.Calibrate = "none",
     class_weight: ask.ClassWeight = "none",
@@ -80,6 +81,10 @@ def command(
     phenotype that cannot be analysed costs only itself: it is in exclusions.csv with its reason, and the exit code
     is 3.
 
+    Slices that a feature file keeps apart become one row per image by --aggregate; with concat, the head attention
+    learns what to look at. The head direct takes a network's own prediction as it is: years, or the probability of
+    the second level in sorted order (M of F and M, 1 of 0 and 1). `featx heads` says what a head wants.
+
     \b
     Examples:
     featx fit features.h5 participants.tsv --target age --target sex -o run/
@@ -87,6 +92,9 @@ def command(
         --features squeezenet1_0.imagenet --features volumes+squeezenet1_0.imagenet
         --target age --confound brain_volume --repeats 10 --correct-age age -o run/
     featx fit features.h5 ukb.csv --targets '*' --permutations 1000 -o phenome/
+    featx fit slices.h5 participants.tsv --target age --aggregate concat --head ridge --head attention -o attention/
+    featx fit features.h5 participants.tsv --target age --features sfcn.ukb_age/volume/prediction/mean
+        --head direct -o direct/
     """
     from featx.analysis.fit import run
     from featx.analysis.request import Inferring

@@ -12,13 +12,15 @@ def command() -> None:
     Example:
     featx heads
     """
-    from featx.analysis.heads import HEADS
+    from featx.analysis.heads import HEADS, WANTS
 
     for name, head in HEADS.items():
         say(f"{name}: {head.title}")
         say(f"    for       {', '.join(head.estimators)}")
         say(f"    pipeline  {head.pipeline}")
         say(f"    chosen    {head.grid}")
+        if head.wants:
+            say(f"    wants     {WANTS[head.wants]}")
         if head.reference:
             say(f"    source    {head.reference}")
         say()

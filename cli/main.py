@@ -8,7 +8,7 @@ import typer
 
 import featx
 from featx.errors import FeatxError
-from featx_cli import curve, demo, extract, fit, heads, index, networks, predict, report
+from featx_cli import check, curve, demo, doctor, extract, fit, heads, index, networks, predict, report
 
 HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
 
@@ -16,6 +16,7 @@ The main job, from images to a report:
 
 \b
     featx index BRAINS/ -o images.csv
+    featx check images.csv --network squeezenet1_0.imagenet
     featx extract images.csv --network squeezenet1_0.imagenet -o features.h5
     featx fit features.h5 participants.tsv --target age --target sex -o run/
     featx report run/
@@ -42,7 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
-for verb in (index, extract, fit, curve, predict, report, heads, demo):
+for verb in (index, check, extract, fit, curve, predict, report, heads, doctor, demo):
     app.command(verb.__name__.rsplit(".", 1)[-1])(verb.command)
 app.add_typer(networks.app, name="networks")
 

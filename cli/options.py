@@ -33,7 +33,16 @@ Use = Annotated[
         "--features",
         help="What is put side by side: feature sets joined by '+', wildcards, or the beginning of a name (a whole "
         "network, a table); 'each' for every set in turn, 'all' for all together. May be repeated, each is scored "
-        "in turn. Without it: each network, each table.",
+        "in turn. Without it: each network, each table. Slices that are kept apart go by their stored name "
+        "(.../slices) or by that of their aggregate (.../mean).",
+    ),
+]
+Aggregate = Annotated[
+    str,
+    typer.Option(
+        help="How slices that a feature file keeps apart (featx extract --pool slices) become one row per image: "
+        "mean, max, std, or concat, which stands them one behind the other, as the head attention wants them.",
+        rich_help_panel=HOW,
     ),
 ]
 Table = Annotated[
@@ -176,6 +185,7 @@ class Asked:
     targets: str
     head: list[str]
     use: list[str]
+    aggregate: str
     table: list[str]
     also: list[Path]
     kind: list[str]

@@ -32,26 +32,29 @@ def command(
 
     Features of another network, tap, view, pooling, recipe or weights than the head was fitted on are refused, and so
     are the people it was fitted on. Sites, confounds, the head, calibration and age bias are applied as they were
-    fitted. The file beside the head that ends in .md says what it is worth.
+    fitted. The file beside the head that ends in .md says what it is worth. Slices that the new file keeps apart
+    (.../slices) are aggregated as the head wants them, where it does not hold them so.
 
     \b
     Example:
     featx predict run/heads/age--ridge--squeezenet1_0.imagenet.npz new.h5 -o ages.csv
     """
     from featx import store
+    from featx.analysis.aggregate import source_of
     from featx.analysis.cohort.phenotypes import read_phenotypes
     from featx.analysis.features import Images, some
     from featx.analysis.runs.bundle import read_bundle
     from featx.analysis.runs.prediction import features_of, predict
     from featx.errors import BundleError
-    from featx_cli.request import holders, pairs, read_table_set
+    from featx_cli.request import holders, pairs, read_as, read_table_set
 
     store.check_writable(output)
     bundle = read_bundle(head)
     holder = holders(features or [])
     tables = pairs(table, "--table", "volumes=volumes.tsv")
-    wanted = [name for name in features_of(bundle) if name in holder] or list(holder)[:1]
-    sets = [store.read_set(holder[name], name) for name in wanted]
+    sources = {name: source for name in features_of(bundle) if (source := source_of(name, holder))}
+    sources = sources or {name: name for name in list(holder)[:1]}
+    sets = [read_as(name, source, holder) for name, source in sources.items()]
     images = None
     if sets:
         images = Images(sets[0].image_id, sets[0].participant_id, sets[0].session_id)

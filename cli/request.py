@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from featx import schema, store
+from featx.analysis.aggregate import aggregate, aggregated_name, sources_of
 from featx.analysis.cohort.condition import where
 from featx.analysis.cohort.covariates import parse_confound
 from featx.analysis.cohort.phenotypes import Phenotypes, add_columns, read_phenotypes
@@ -92,6 +93,7 @@ def make_request(wish: Asked, **more: Any) -> Request:
         cautions=_cautions(phenotypes, targets, sets),
         training=_training(sets),
         is_biobank=phenotypes.is_ukb,
+        aggregate=wish.aggregate,
         **more,
     )
 
@@ -118,19 +120,29 @@ def _sets(
     tables = {name: Path(path) for name, path in pairs(wish.table, "--table", "volumes=volumes.tsv").items()}
     for name in tables:
         _check_own_name(name, holder)
-    combinations = select_features([*holder, *tables], wish.use)
+    made = {name: aggregated_name(name, wish.aggregate) for name in holder}
+    source = sources_of(holder, wish.aggregate)
+    combinations = select_features([*source, *tables], wish.use, sources=made)
     names = list(dict.fromkeys(name for sets in combinations.values() for name in sets))
-    sets = {name: store.read_set(holder[name], name) for name in names if name in holder}
+    sets = {name: read_as(name, source[name], holder) for name in names if name in source}
     first = next(iter(sets.values()), None)
     images = None if first is None else Images(first.image_id, first.participant_id, first.session_id)
     sets |= {name: read_table_set(name, tables[name], images) for name in names if name in tables}
-    used = [("features", "", path) for path in dict.fromkeys(holder[name] for name in names if name in holder)]
+    used = [
+        ("features", "", path) for path in dict.fromkeys(holder[source[name]] for name in names if name in source)
+    ]
     used += [("table", name, tables[name]) for name in names if name in tables]
     used += [("also", "", path) for path in wish.also]
     sources = [
         {"role": role, "name": name, "file": path.name, "sha256": file_sha256(path)} for role, name, path in used
     ]
     return sets, combinations, sources
+
+
+def read_as(name: str, source: str, holder: Mapping[str, Path]) -> FeatureSet:
+    """A feature set under a name: the stored one, or what is made of stored slices, which are then let go."""
+    one = store.read_set(holder[source], source)
+    return one if source == name else aggregate(one, name.rpartition("/")[2])
 
 
 def failures_of(files: Sequence[Path]) -> list[dict[str, str]]:
@@ -219,11 +231,11 @@ def _cautions(phenotypes: Phenotypes, targets: Sequence[str], sets: Mapping[str,
 
 
 def _training(sets: Mapping[str, FeatureSet]) -> dict[str, tuple[str, tuple[float, float] | None]]:
-    """What the networks behind feature sets were trained on; random weights were on nothing."""
+    """What the networks behind feature sets were trained on; weights that were drawn were on nothing."""
     found = {}
     for one in sets.values():
         network, weights = one.provenance["network"], one.provenance["weights"]
-        if network in NETWORKS and not weights.startswith("random"):
+        if network in NETWORKS and not weights.startswith(("random", "reinit")):
             found[network] = (NETWORKS[network].training, NETWORKS[network].age_range_years)
     return found
 

@@ -65,7 +65,11 @@ IDS_SHA256 = "ids_sha256"
 
 PROVENANCE = (
     Column("network", "text", "name in the table of networks"),
-    Column("weights", "text", "what was asked for: official, random:SEED, or file:NAME"),
+    Column(
+        "weights",
+        "text",
+        "official, random:SEED, file:NAME, factory, or reinit:SEED of one of them",
+    ),
     Column("weights_sha256", "text", "sha256 of the tensors that were loaded, names included"),
     Column("recipe", "text", "the steps from volume to tensor, as JSON"),
     Column("recipe_digest", "text", "sha256 of `recipe`"),
@@ -96,6 +100,29 @@ FAILURES = (
     Column("step", "text", "index, read, check, recipe, network or store"),
     Column("code", "text", "a key of REASONS"),
     Column("sentence", "text", "what must be how, what was got, where, what to do"),
+)
+
+# `featx check`: what fits whom, and what was measured (see featx.images.contract).
+CHECKS = (
+    Column(IMAGE_ID, "text", "the image"),
+    Column("network", "text", "whose contract it was held against; empty where none was named"),
+    Column("fits", "text", "yes or no"),
+    Column("code", "text", "a key of REASONS: why it does not fit; else what should be known; empty where nothing"),
+    Column("sentence", "text", "what must be how, what was got, where, what to do"),
+    Column("also", "text", "further codes, separated by spaces"),
+    Column("orientation", "text", "directions towards which the voxel axes grow"),
+    Column("shape", "text", "voxels along them"),
+    Column("voxel_mm", "text", "edges of a voxel"),
+    Column("zeros", "float", "share of voxels that are exactly 0"),
+    Column("low", "float", "smallest voxel"),
+    Column("high", "float", "largest voxel"),
+    Column("bright", "float", "90th percentile of the voxels above 0"),
+    Column("at_top", "float", "share of the voxels above 0 that have the largest value"),
+    Column("litres", "float", "volume of what is brighter than a tenth of bright tissue"),
+    Column("outside", "float", "share of the space far outside the template's brain that is not dark"),
+    Column("overlap", "float", "share of it in the part of the template's brain of the same volume"),
+    Column("likeness", "float", "correlation with the template's grey values"),
+    Column("offset_mm", "float", "from the centre of the template's brain"),
 )
 
 EXCLUSIONS = (
@@ -257,6 +284,15 @@ REASONS = {
     "wrong-grid": "shape or voxel size is not what the network wants",
     "wrong-place": "the grid lies elsewhere in the space than the network wants",
     "oblique": "the voxel axes do not run along the axes of the space",
+    "background-not-zero": "what lies outside the brain has one value, and that is not 0",
+    "not-skull-stripped": "more is bright than a brain: its skull, mostly",
+    "too-little-brain": "less is bright than a whole brain",
+    "not-registered": "the brain does not lie where the template's brain lies",
+    "wrong-range": "grey values are not in the range that the recipe takes for granted",
+    "smaller-than-template": "the brain lies right and is not scaled to the template (no misfit)",
+    "clipped": "many voxels have the largest value: bright tissue may be cut off (no misfit)",
+    "hot-voxels": "the largest voxel is far brighter than tissue (no misfit)",
+    "negative-values": "some voxels lie below 0 (no misfit)",
     "out-of-memory": "one image alone does not fit the device",
     "non-finite-features": "the network's answer is NaN or infinite",
     "network-error": "the network failed on this image",

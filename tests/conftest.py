@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from featx import schema, store
+from featx.images.template import template_on
 from featx.images.volume import MNI152_2MM, Grid, grid_affine, write_volume
 from featx.store import FeatureSet
 
@@ -24,13 +26,17 @@ def data() -> Path:
     return Path(folder)
 
 
+@functools.cache
+def _brain(grid: Grid) -> NDArray[np.bool_]:
+    return template_on(grid).data > 0
+
+
 def phantom(grid: Grid = MNI152_2MM, seed: int = 0) -> NDArray[np.uint8]:
-    """An ellipsoid with smooth texture, asymmetric in every axis, a bright marker in the first corner."""
+    """The template's outline with smooth texture, asymmetric in every axis, a bright marker in the first corner."""
     rng = np.random.default_rng(seed)
-    at = np.meshgrid(*(np.linspace(-1, 1, length) for length in grid.shape), indexing="ij")
-    brain = (at[0] / 0.75) ** 2 + (at[1] / 0.8) ** 2 + (at[2] / 0.7) ** 2 < 1
+    at = np.meshgrid(*(np.linspace(-1, 1, length) for length in grid.shape), indexing="ij", sparse=True)
     waves = sum(np.sin(rng.uniform(2, 9) * axis + rng.uniform(0, 6)) for axis in at)
-    values = (140 + 30 * waves + 20 * at[0] + 10 * at[1]) * brain
+    values = (140 + 30 * waves + 20 * at[0] + 10 * at[1]) * _brain(grid)
     values[tuple(slice(length // 5, length // 5 + 4) for length in grid.shape)] = 250
     return values.clip(0, 255).astype(np.uint8)
 

@@ -94,7 +94,9 @@ def some(names: Iterable[str], most: int = 20) -> str:
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
-def select_features(available: Sequence[str], specs: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+def select_features(
+    available: Sequence[str], specs: Sequence[str] = (), *, sources: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, ...]]:
     """Which feature sets are put side by side, under which name.
 
     Parameters
@@ -105,6 +107,8 @@ def select_features(available: Sequence[str], specs: Sequence[str] = ()) -> dict
         Each is 'each' (every set in turn), 'all' (all sets side by side), or names joined by '+': of a set, of
         the beginning of its name up to a '/' (all the sets of a network), or with the wildcards ``*?[]``.
         Without any: one combination per network[@weights].
+    sources : mapping of str to str, optional
+        Further names of sets, each with the available one that it means: those of stored slices, say.
 
     Returns
     -------
@@ -126,25 +130,29 @@ def select_features(available: Sequence[str], specs: Sequence[str] = ()) -> dict
     {'volumes+b.y': ('volumes', 'b.y/volume/t/mean')}
     >>> select_features(sets, ["b.y+*/axial/*"])
     {'b.y+*/axial/*': ('b.y/volume/t/mean', 'a.x/axial/t/mean')}
+    >>> select_features(sets, ["*/slices"], sources={"a.x/axial/t/slices": "a.x/axial/t/mean"})
+    {'*/slices': ('a.x/axial/t/mean',)}
     """
     if not available:
         raise CohortError("a feature file must hold a feature set; this one holds none; run `featx extract` again")
     ordered = sorted(available)
+    also = sources or {}
     chosen: dict[str, tuple[str, ...]] = {}
     for spec in specs or sorted({name.split("/")[0] for name in ordered}):
-        found = {name: (name,) for name in ordered} if spec == "each" else {spec: _resolve(ordered, spec)}
+        found = {name: (name,) for name in ordered} if spec == "each" else {spec: _resolve(ordered, spec, also)}
         for name, sets in found.items():
             if sets not in chosen.values():
                 chosen[name] = sets
     return chosen
 
 
-def _resolve(available: Sequence[str], spec: str) -> tuple[str, ...]:
+def _resolve(available: Sequence[str], spec: str, sources: Mapping[str, str]) -> tuple[str, ...]:
     if spec == "all":
         return tuple(available)
     found: dict[str, None] = {}  # a set that keeps its order
     for part in spec.split("+"):
-        matches = [one for one in available if one == part or one.startswith(f"{part}/") or fnmatchcase(one, part)]
+        named = {name for name in [*available, *sources] if _matches(name, part)}
+        matches = [one for one in available if one in named | {sources[name] for name in named & set(sources)}]
         if not matches:
             raise CohortError(
                 f"features must name sets that were given; {part!r} matches none; {known(available)}; "
@@ -152,6 +160,10 @@ def _resolve(available: Sequence[str], spec: str) -> tuple[str, ...]:
             )
         found.update(dict.fromkeys(matches))
     return tuple(found)
+
+
+def _matches(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}/") or fnmatchcase(name, part)
 
 
 def combine(sets: Sequence[FeatureSet], *, missing: str = "refuse") -> Features:

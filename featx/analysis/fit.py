@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,7 +31,6 @@ from featx.analysis.crossval import (
 from featx.analysis.features import SetFacts, combine
 from featx.analysis.folds.splits import Design, Split
 from featx.analysis.folds.strata import NUMBERS
-from featx.analysis.heads import applies
 from featx.analysis.inference.agebias import COLE, METHODS, correct, fit_bias, is_invertible
 from featx.analysis.jobs import Plan, make_plan
 from featx.analysis.nulls import permute
@@ -39,17 +38,10 @@ from featx.analysis.request import NO_FEATURES, Arm, Job, Request, Result, check
 from featx.analysis.results import about_bundle, cautions_of, make_tables
 from featx.analysis.runs.bundle import Bundle, make_bundle
 from featx.analysis.scaling import Floats
+from featx.analysis.suiting import Pass, check_features, passes, skipped, slices_of, suits
 from featx.errors import AnalysisError
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One combination of features under one way to treat confounds."""
-
-    features: str
-    confounds: str
 
 
 @dataclass
@@ -83,6 +75,7 @@ def run(request: Request, on_progress: Progress | None = None) -> Result:
         The request, the phenotype table or the features as a whole cannot be used.
     """
     check_request(request)
+    check_features(request)
     plan = make_plan(request)
     found = _Found(plan, {job.target.name: [_baseline(job)] for job in plan.jobs})
     facts = _fit_all(request, plan, found, on_progress)
@@ -98,7 +91,7 @@ def run(request: Request, on_progress: Progress | None = None) -> Result:
         arms={name: tuple(arms) for name, arms in found.arms.items()},
         tables=tables,
         bundles={key: _bundle(request, plan, facts, tables["scores"], _made(found, key)) for key in keys},
-        skipped=tuple(_skipped(request, plan.jobs)),
+        skipped=tuple(skipped(request, plan.jobs)),
         cautions=cautions_of(request, plan),
     )
 
@@ -106,6 +99,7 @@ def run(request: Request, on_progress: Progress | None = None) -> Result:
 def plan_fits(request: Request) -> tuple[Plan, int]:
     """What `run` would do: who, on which folds, in how many fits."""
     check_request(request)
+    check_features(request)
     plan = make_plan(request)
     return plan, sum(len(group.design.splits) + 1 for one in passes(request) for group in _groups(request, plan, one))
 
@@ -113,25 +107,6 @@ def plan_fits(request: Request) -> tuple[Plan, int]:
 def _baseline(job: Job) -> Arm:
     predicted = predict_baseline(job.target.y, job.design, kind=job.target.kind, n_classes=len(job.target.classes))
     return Arm(NO_FEATURES, BASELINE, IGNORED, predicted)
-
-
-def _skipped(request: Request, jobs: Sequence[Job]) -> Iterator[tuple[str, str, str]]:
-    for job in jobs:
-        if job.target.name in request.inferring.correct_age and job.target.kind != CONTINUOUS:
-            yield job.target.name, "correction of age", "a target must be of numbers to have its age bias corrected"
-        if request.inferring.n_permutations and job.target.kind == MULTICLASS:
-            yield job.target.name, "permutations", "targets of several classes are not permuted"
-        for head in dict.fromkeys(request.heads):
-            if head not in job.heads:
-                yield job.target.name, head, "the head does not suit the kind of the target"
-        for mode in dict.fromkeys(request.adjusting.modes):
-            if mode in RESIDUAL and job.target.kind not in NUMBERS:
-                yield job.target.name, f"confounds {mode}", "confounds are removed from targets that are numbers only"
-                continue
-            for head in job.heads:
-                if not suits(job, head, mode):
-                    why = "the head wants levels, and what confounds leave of a target has none"
-                    yield job.target.name, f"{head}, confounds {mode}", why
 
 
 # --- fitting --------------------------------------------------------------------------------------------------
@@ -165,14 +140,6 @@ def _fit_all(
     return facts
 
 
-def passes(request: Request) -> list[Pass]:
-    """Combinations under every way to treat confounds; confounds alone come once, and first."""
-    modes = list(dict.fromkeys(request.adjusting.modes))
-    only = [Pass(NO_FEATURES, ONLY)] if ONLY in modes else []
-    rest = [mode for mode in modes if mode != ONLY]
-    return only + [Pass(combination, mode) for combination in request.combinations for mode in rest]
-
-
 def make_data(request: Request, plan: Plan, combination: str) -> tuple[Data, tuple[SetFacts, ...]]:
     """Rows of all matched images, and the facts of the features. Incomplete confounds are 0: no split holds them."""
     n = len(plan.matched.images.image_id)
@@ -186,11 +153,6 @@ def make_data(request: Request, plan: Plan, combination: str) -> tuple[Data, tup
     if request.adjusting.harmonise != "none" and plan.site is not None:
         site = np.unique(plan.site.astype(str), return_inverse=True)[1]
     return Data(X, np.nan_to_num(plan.C, nan=0.0), site), facts
-
-
-def suits(job: Job, head: str, confounds: str) -> bool:
-    """Whether a way to treat confounds suits: what they leave of a target is a number, and no class or level."""
-    return confounds not in RESIDUAL or (job.target.kind in NUMBERS and applies(head, CONTINUOUS))
 
 
 @dataclass(frozen=True)
@@ -212,8 +174,8 @@ def _groups(request: Request, plan: Plan, one: Pass) -> list[_Group]:
     """Ridge takes all targets of a shared design at once; everything else goes one by one."""
     groups = []
     for head in dict.fromkeys(head for job in plan.jobs for head in job.heads):
-        own = [job for job in plan.jobs if head in job.heads and suits(job, head, one.confounds)]
-        task = make_task(request, plan, head, CONTINUOUS, one.confounds)
+        own = [job for job in plan.jobs if head in job.heads and suits(request, job, head, one)]
+        task = make_task(request, plan, head, CONTINUOUS, one)
         alone = request.inferring.correct_age  # these need inner predictions of their own
         shared = [job for job in own if job.shared and task.is_phenome_wide and job.target.name not in alone]
         if shared and shared[0].shared is not None:
@@ -222,18 +184,23 @@ def _groups(request: Request, plan: Plan, one: Pass) -> list[_Group]:
     return groups
 
 
-def make_task(request: Request, plan: Plan, head: str, kind: str, confounds: str) -> Task:
+def make_task(request: Request, plan: Plan, head: str, kind: str, one: Pass) -> Task:
     """A head with what happens around it, as the request wants it."""
     adjusting = request.adjusting
     treatment = Treatment(
-        confounds=confounds,
+        confounds=one.confounds,
         harmonise=adjusting.harmonise,
         n_preserved=plan.n_preserved,
         pca=adjusting.pca,
         calibrate=adjusting.calibrate,
     )
-    grid = request.grids.get(head, {})
-    return Task(head, kind, treatment, replace(request.options, grid=grid, random_state=request.folding.random_state))
+    options = replace(
+        request.options,
+        grid=request.grids.get(head, {}),
+        random_state=request.folding.random_state,
+        n_slices=slices_of(request, one.features),
+    )
+    return Task(head, kind, treatment, options)
 
 
 def _fit_group(
@@ -244,7 +211,7 @@ def _fit_group(
     splits = (*group.design.splits, group.design.final)
     try:
         if group.is_shared:
-            task = make_task(request, found.plan, group.head, CONTINUOUS, one.confounds)
+            task = make_task(request, found.plan, group.head, CONTINUOUS, one)
             Y = np.full((len(data.X), len(group.jobs)), np.nan)
             for at, job in enumerate(group.jobs):
                 Y[job.target.rows, at] = job.target.y
@@ -255,7 +222,7 @@ def _fit_group(
                 )
             return
         (job,) = group.jobs
-        task = make_task(request, found.plan, group.head, job.target.kind, one.confounds)
+        task = make_task(request, found.plan, group.head, job.target.kind, one)
         own = data.take(job.target.rows)
         answers = cross_validate(own, job.target.y, splits, task, n_jobs=request.n_jobs, on_fit=step)
     except AnalysisError as error:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from featx import schema
 from featx.analysis.cohort.people import Exclusion, exclusion
 from featx.analysis.crossval import BASELINE, IGNORED, RESIDUAL, Answer, cross_validate
-from featx.analysis.fit import make_data, make_task, passes, suits
+from featx.analysis.fit import make_data, make_task
 from featx.analysis.folds.splits import Split, inner_folds
 from featx.analysis.folds.strata import CLASSES, NUMBERS, Rows, make_folds, smallest
 from featx.analysis.inference.metrics import METRICS, metrics_of
 from featx.analysis.jobs import make_plan
 from featx.analysis.request import NO_FEATURES, Job, Request, check_request
 from featx.analysis.rows import concat
+from featx.analysis.suiting import check_features, passes, suits
 from featx.errors import AnalysisError, TargetError
 
 MOST_PARTS = 20  # of equal size that people are dealt to, of which some test
@@ -82,6 +83,7 @@ def learning_curves(request: Request, drawing: Drawing, on_progress: Progress | 
         The drawing makes no sense. A size that a target has not people enough for is a row of the exclusions.
     """
     check_request(request)
+    check_features(request)
     check_drawing(drawing)
     plan = make_plan(request)
     exclusions = list(plan.exclusions)
@@ -91,7 +93,7 @@ def learning_curves(request: Request, drawing: Drawing, on_progress: Progress | 
         for one in passes(request)
         for job in plan.jobs
         for head in job.heads
-        if drawn[job.target.name] and suits(job, head, one.confounds)
+        if drawn[job.target.name] and suits(request, job, head, one)
     ]
     total = sum(len(drawn[job.target.name]) for _, job, _ in todo)
     done = 0
@@ -100,7 +102,7 @@ def learning_curves(request: Request, drawing: Drawing, on_progress: Progress | 
     for one, job, head in todo:
         if data is None or made != one.features:
             data, made = make_data(request, plan, one.features)[0], one.features
-        task = make_task(request, plan, head, job.target.kind, one.confounds)
+        task = make_task(request, plan, head, job.target.kind, one)
         own = data.take(job.target.rows)
 
         def step(what: str = f"{job.target.name} from {one.features}, {head}") -> None:

@@ -144,6 +144,8 @@ class Request:
         Network to what it was trained on, in words, and the ages of those people.
     is_biobank : bool
         Whether the table is an export of UK Biobank.
+    aggregate : str
+        How slices that a feature file keeps apart became one row per image, for run.json.
     """
 
     sets: Mapping[str, FeatureSet]
@@ -169,6 +171,7 @@ class Request:
     cautions: tuple[Caution, ...] = ()
     training: Mapping[str, tuple[str, tuple[float, float] | None]] = field(default_factory=dict)
     is_biobank: bool = False
+    aggregate: str = "mean"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,10 +25,11 @@ import torch
 
 from featx import __version__, store
 from featx.errors import DeviceError
+from featx.extraction.checking import find_out, hold, wants_of
 from featx.extraction.loader import attempt, load_ahead
 from featx.extraction.parts import PART_SECONDS, Result, Rows, collect, read_done, write_parts
 from featx.extraction.plan import PlannedSet, Request, label, plan_sets, still_to_do
-from featx.images.check import check_values
+from featx.images.contract import check_accepted
 from featx.images.index import Image
 from featx.images.volume import Volume, read_volume
 from featx.networks.reading import make_reader
@@ -42,13 +43,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True)
 class Job:
-    """One network, loaded and ready on its device, with the sets it is to make."""
+    """One network, loaded and ready on its device, with the sets it is to make, and the misfits it lets through."""
 
     label: str
     recipe_key: str  # jobs with equal ones share their arrays
     request: Request
     sets: tuple[PlannedSet, ...]
     run: Callable[[torch.Tensor], Rows]
+    accept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,34 @@ class Tally:
     failed: int
     total: int
     elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """How many images something was found of that is no failure, and what of the first of them."""
+
+    n_images: int
+    image_id: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of one image before any network ran.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        By job.
+    failures : list of dict
+        Of the jobs that cannot have it.
+    told : dict of str to str
+        Sentences by reason code: notes, and misfits that are accepted.
+    """
+
+    arrays: dict[str, Array]
+    failures: list[Failure]
+    told: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,6 +105,8 @@ class Summary:
         From the first image to the last.
     sets : mapping of str to tuple of int
         Name and shape of the feature sets.
+    told : mapping of str to Told
+        By reason code: what was found of images and did not cost them their rows.
     """
 
     n_images: int
@@ -84,6 +116,7 @@ class Summary:
     failures: list[Failure]
     elapsed_s: float
     sets: Mapping[str, tuple[int, ...]]
+    told: Mapping[str, Told] = field(default_factory=dict)
 
 
 # --- device ---------------------------------------------------------------------------------------------------
@@ -128,14 +161,29 @@ def keep_pages() -> bool:
     return bool(mallopt(_M_MMAP_THRESHOLD, most)) and bool(mallopt(_M_TRIM_THRESHOLD, most))
 
 
-def load_job(request: Request, device: str, cache: Path, on_progress: Progress | None = None) -> Job:
+def load_job(
+    request: Request,
+    device: str,
+    cache: Path,
+    on_progress: Progress | None = None,
+    *,
+    accept: Sequence[str] = (),
+) -> Job:
     """Load the network of a request and put it on a device.
+
+    Parameters
+    ----------
+    accept : sequence of str
+        Misfits of images that are let through, and told (`featx.images.contract.ACCEPTABLE`).
 
     Raises
     ------
+    NetworkError
+        A code to accept is none of those.
     WeightsError
         See `featx.networks.weights.load_network`.
     """
+    check_accepted(accept)
     loaded = load_network(request.sheet, request.weights, cache, on_progress)
     sheet = replace(request.sheet, recipe=request.recipe)
     read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings)
@@ -150,7 +198,7 @@ def load_job(request: Request, device: str, cache: Path, on_progress: Progress |
         return rows
 
     recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)
-    return Job(label(request.sheet.name, loaded.tag), recipe_key, request, sets, run)
+    return Job(label(request.sheet.name, loaded.tag), recipe_key, request, sets, run, tuple(accept))
 
 
 def library_versions() -> str:
@@ -200,10 +248,13 @@ def extract(
     batch = batch_size or (8 if device.startswith("cuda") else 1)
     failures: list[Failure] = []
     failed: set[str] = set()
+    told: dict[str, Told] = {}
+    loaded = load_ahead(todo, lambda image: _load(image, missing[image.image_id]), workers)
     start = time.perf_counter()
-    with _float32(device), write_parts(output, planned, part_seconds) as add:
-        for finished, result in enumerate(_results(todo, missing, device, batch, workers), start=1):
+    with full_float32(device), write_parts(output, planned, part_seconds) as add:
+        for finished, (result, found) in enumerate(_results(loaded, missing, device, batch), start=1):
             add(result)
+            _tell(told, result.image.image_id, found)
             failures += result.failures
             failed |= {failure["image_id"] for failure in result.failures}
             on_progress(Tally(finished, len(failed), len(todo), time.perf_counter() - start))
@@ -218,6 +269,7 @@ def extract(
         failures=failures,
         elapsed_s=elapsed_s,
         sets={one.name: shapes[one.name] for job in jobs for one in job.sets if one.name in shapes},
+        told=told,
     )
 
 
@@ -232,7 +284,7 @@ def missing_jobs(images: Sequence[Image], jobs: Sequence[Job], output: Path) -> 
 
 
 @contextlib.contextmanager
-def _float32(device: str) -> Iterator[None]:
+def full_float32(device: str) -> Iterator[None]:
     """No gradients; full float32 on a GPU, where cuDNN would take TF32; a CPU allocator that keeps its pages."""
     if device == "cpu":
         keep_pages()
@@ -240,35 +292,50 @@ def _float32(device: str) -> Iterator[None]:
         yield
 
 
+def _tell(told: dict[str, Told], image_id: str, found: Mapping[str, str]) -> None:
+    for code, sentence in found.items():
+        first = told.get(code, Told(0, image_id, sentence))
+        told[code] = replace(first, n_images=first.n_images + 1)
+
+
 def _results(
-    todo: Sequence[Image], missing: Mapping[str, Sequence[Job]], device: str, batch: int, workers: int
-) -> Iterator[Result]:
-    loaded = load_ahead(todo, lambda image: _load(image, missing[image.image_id]), workers)
+    loaded: Iterator[tuple[Image, Loaded]], missing: Mapping[str, Sequence[Job]], device: str, batch: int
+) -> Iterator[tuple[Result, dict[str, str]]]:
     jobs = {job.label: job for needed in missing.values() for job in needed}
     while group := list(itertools.islice(loaded, batch)):
-        yield from _run_group(group, list(jobs.values()), device)
+        told = {image.image_id: one.told for image, one in group}
+        for result in _run_group(group, list(jobs.values()), device):
+            yield result, told[result.image.image_id]
 
 
-def _load(image: Image, jobs: Sequence[Job]) -> tuple[dict[str, Array], list[Failure]]:
-    """Arrays of an image by job, and the failures of the jobs that cannot have it. One read for all."""
+def _load(image: Image, jobs: Sequence[Job]) -> Loaded:
+    """Arrays of an image by job, and the failures of the jobs that cannot have it. One read, one look for all."""
     volume, failure = attempt(lambda: read_volume(image.path), image.image_id, "", "read")
+    findings = None
     if volume is not None:
-        _, failure = attempt(functools.partial(check_values, volume, str(image.path)), image.image_id, "", "check")
-    if volume is None or failure:
-        return {}, [{**failure, "network": job.label} for job in jobs] if failure else []
+        look = functools.partial(find_out, volume, str(image.path))
+        findings, failure = attempt(look, image.image_id, "", "check")
+    if volume is None or findings is None:
+        return Loaded({}, [{**failure, "network": job.label} for job in jobs] if failure else [], {})
     by_recipe: dict[str, Array] = {}
-    arrays: dict[str, Array] = {}
-    failures: list[Failure] = []
+    loaded = Loaded({}, [], {})
     for job in jobs:
-        if job.recipe_key in by_recipe:
-            arrays[job.label] = by_recipe[job.recipe_key]
-            continue
-        array, failure = attempt(functools.partial(_prepare, volume, job, image), image.image_id, job.label, "recipe")
-        if array is not None:
-            arrays[job.label] = by_recipe[job.recipe_key] = array
-        elif failure:
-            failures.append(failure)
-    return arrays, failures
+        wants = wants_of(job.request.recipe, job.request.sheet.name, resampling=job.request.resampling)
+        held = functools.partial(hold, findings, wants, str(image.path), job.accept)
+        told, failure = attempt(held, image.image_id, job.label, "check")
+        loaded.told.update(told or {})
+        if failure:
+            loaded.failures.append(failure)
+        elif job.recipe_key in by_recipe:
+            loaded.arrays[job.label] = by_recipe[job.recipe_key]
+        else:
+            call = functools.partial(_prepare, volume, job, image)
+            array, failure = attempt(call, image.image_id, job.label, "recipe")
+            if array is not None:
+                loaded.arrays[job.label] = by_recipe[job.recipe_key] = array
+            elif failure:
+                loaded.failures.append(failure)
+    return loaded
 
 
 def _prepare(volume: Volume, job: Job, image: Image) -> Array:
@@ -277,13 +344,11 @@ def _prepare(volume: Volume, job: Job, image: Image) -> Array:
     return np.ascontiguousarray(data)
 
 
-def _run_group(
-    group: Sequence[tuple[Image, tuple[dict[str, Array], list[Failure]]]], jobs: Sequence[Job], device: str
-) -> Iterator[Result]:
+def _run_group(group: Sequence[tuple[Image, Loaded]], jobs: Sequence[Job], device: str) -> Iterator[Result]:
     rows: dict[str, Rows] = {image.image_id: {} for image, _ in group}
-    failures = {image.image_id: list(bad) for image, (_, bad) in group}
+    failures = {image.image_id: list(one.failures) for image, one in group}
     for job in jobs:
-        having = [(image.image_id, arrays[job.label]) for image, (arrays, _) in group if job.label in arrays]
+        having = [(image.image_id, one.arrays[job.label]) for image, one in group if job.label in one.arrays]
         for image_id, found, failure in _forward(job, having, device):
             if found is not None:
                 rows[image_id] |= found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +12,14 @@ from featx.errors import NetworkError, StoreError, known
 from featx.featureset import digest, feature_key
 from featx.images.index import Image
 from featx.networks import NETWORKS, get_network
+from featx.networks.named import FILE, OWN, is_pattern, usual_weights
 from featx.networks.recipe import describe
 from featx.networks.sheet import Network, Recipe, Setting, View
 from featx.networks.taps import find_tap, poolings_of
 
 SMALLEST = 32
+# Behind a file's path, which may hold "@" itself, only these words are weights.
+_FILE_AT = re.compile(r"(file:.+?)(?:@(official|(?:random|reinit):.*))?")
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Request:
     ----------
     sheet : Network
     weights : str
-        "official", "random:SEED" or a path.
+        "official", "random:SEED", a path, or another word of `featx.networks.weights`.
     recipe : Recipe
         The sheet's, with the views that are wanted.
     taps, poolings : tuple of str
@@ -80,13 +85,17 @@ class Wish:
     resampling: bool = False
 
 
-def make_request(network: str, *, weights: str = "official", **wish: Any) -> Request:
+def make_request(network: str, *, weights: str = "", recipe: Mapping[str, Any] | None = None, **wish: Any) -> Request:
     """Check what is wanted of a network against its sheet.
 
     Parameters
     ----------
     network : str
-        A name of the table.
+        A name of the table, or one that follows a pattern of `featx.networks.named`.
+    weights : str
+        Nothing stands for the official ones, the file itself of ``file:``, the factory's own of ``python:``.
+    recipe : mapping, optional
+        Facts of a network of one's own (``python:``).
     wish
         Fields of `Wish`.
 
@@ -95,10 +104,20 @@ def make_request(network: str, *, weights: str = "official", **wish: Any) -> Req
     NetworkError
         An unknown network, tap, view or pooling, or a change of slices that the network cannot have.
     """
-    return _request(get_network(network), weights, Wish(**wish))
+    _check_recipe([network], recipe)
+    return request_of(get_network(network, recipe), _full(network, weights), Wish(**wish))
 
 
-def _request(sheet: Network, weights: str, wish: Wish) -> Request:
+def _check_recipe(networks: Sequence[str], recipe: Mapping[str, Any] | None) -> None:
+    if recipe is not None and not any(name.startswith(OWN) for name in networks):
+        raise NetworkError(
+            f"a recipe must be for a network of your own; {', '.join(networks)} have theirs already; leave it out, "
+            "or ask for python:package.module:factory"
+        )
+
+
+def request_of(sheet: Network, weights: str, wish: Wish) -> Request:
+    """Check what is wanted of a network, given as its sheet; see `make_request`."""
     taps = tuple(sheet.taps) if tuple(wish.taps) == ("all",) else tuple(dict.fromkeys(wish.taps))
     taps = taps or sheet.default_taps
     for tap in taps:
@@ -110,7 +129,9 @@ def _request(sheet: Network, weights: str, wish: Wish) -> Request:
     return Request(sheet, weights, replace(sheet.recipe, views=changed), taps, poolings, wish.resampling)
 
 
-def make_requests(networks: Sequence[str], weights: Sequence[str] = (), **wish: Any) -> list[Request]:
+def make_requests(
+    networks: Sequence[str], weights: Sequence[str] = (), *, recipe: Mapping[str, Any] | None = None, **wish: Any
+) -> list[Request]:
     """Share out what is wanted over several networks.
 
     Parameters
@@ -119,6 +140,8 @@ def make_requests(networks: Sequence[str], weights: Sequence[str] = (), **wish: 
         ``NAME`` or ``NAME@WEIGHTS``, so that one network can be asked for with several weights.
     weights : sequence of str
         ``NAME=WEIGHTS`` for the names without "@"; a bare ``WEIGHTS`` where one network is asked for.
+    recipe : mapping, optional
+        Facts of the networks of one's own among them.
     wish
         Fields of `Wish`. Each network takes those it has, and its default where it has none of them; a tap that
         stands in no sheet is taken for the path of a module, in every network.
@@ -130,7 +153,8 @@ def make_requests(networks: Sequence[str], weights: Sequence[str] = (), **wish: 
     """
     wanted = Wish(**wish)
     pairs = _weights_by_network(networks, weights)
-    sheets = [get_network(name) for name, _ in pairs]
+    _check_recipe([name for name, _ in pairs], recipe)
+    sheets = [get_network(name, recipe) for name, _ in pairs]
     in_a_sheet = set[str]().union(*(sheet.taps for sheet in sheets))
     has: dict[str, list[set[str]]] = {
         "view": [{view.name for view in sheet.recipe.views} for sheet in sheets],
@@ -151,7 +175,7 @@ def make_requests(networks: Sequence[str], weights: Sequence[str] = (), **wish: 
             "whole volume; leave it out"
         )
     return [
-        _request(
+        request_of(
             sheet,
             spec,
             replace(
@@ -180,23 +204,55 @@ def _weights_by_network(networks: Sequence[str], weights: Sequence[str]) -> list
     --------
     >>> _weights_by_network(["sfcn.ukb_age", "sfcn.ukb_sex@random:1"], ["sfcn.ukb_age=a.p"])
     [('sfcn.ukb_age', 'a.p'), ('sfcn.ukb_sex', 'random:1')]
+    >>> _weights_by_network(["file:/me@there/b.safetensors"], [])
+    [('file:/me@there/b.safetensors', '/me@there/b.safetensors')]
     """
     if not networks:
         raise NetworkError(f"at least one network must be asked for; {known(NETWORKS, 'resnet18.imagenet')}")
-    pairs = [name.partition("@")[::2] for name in networks]
+    pairs = [_divided(name) for name in networks]
     bare = list(dict.fromkeys(name for name, spec in pairs if not spec))
     specs: dict[str, str] = {}
     for one in weights:
-        name, _, spec = one.partition("=")
-        if name not in NETWORKS and len(bare) == 1:  # a bare path, whatever is in it
-            name, spec = bare[0], one
-        if name not in bare:
+        names = [name for name in bare if one.startswith(f"{name}=") and one != f"{name}="]  # a name may hold "="
+        told = one.partition("=")[0]
+        if not names and len(bare) == 1 and told not in NETWORKS and not is_pattern(told):
+            names, one = bare, f"{bare[0]}={one}"  # a bare path, whatever is in it
+        if not names:
             raise NetworkError(
                 f"weights must be given as NAME=FILE for a network that is asked for; got {one!r}; "
                 f"asked for: {', '.join(networks)}"
             )
-        specs[name] = spec
-    return list(dict.fromkeys((name, spec or specs.get(name, "official")) for name, spec in pairs))
+        name = max(names, key=len)
+        specs[name] = one.removeprefix(f"{name}=")
+    return list(dict.fromkeys((name, _full(name, spec or specs.get(name, ""))) for name, spec in pairs))
+
+
+def _full(network: str, spec: str) -> str:
+    """Weights in full: the usual ones where none are asked for, and the file that ``file:`` weights are redrawn from.
+
+    Examples
+    --------
+    >>> _full("resnet18.imagenet", ""), _full("file:a.safetensors", ""), _full("file:a.safetensors", "reinit:1")
+    ('official', 'a.safetensors', 'reinit:1:a.safetensors')
+    """
+    usual = usual_weights(network)
+    redrawn = network.startswith(FILE) and spec.startswith("reinit:") and spec.count(":") == 1
+    return f"{spec}:{usual}" if redrawn else spec or usual
+
+
+def _divided(name: str) -> tuple[str, str]:
+    """Network and weights of ``NAME@WEIGHTS``; no weights are "".
+
+    Examples
+    --------
+    >>> _divided("timm:vgg11@random:0"), _divided("file:a@b.safetensors"), _divided("file:a@b.safetensors@reinit:1")
+    (('timm:vgg11', 'random:0'), ('file:a@b.safetensors', ''), ('file:a@b.safetensors', 'reinit:1'))
+    """
+    of_file = _FILE_AT.fullmatch(name)
+    if of_file:
+        return of_file[1], of_file[2] or ""
+    network, _, spec = name.partition("@")
+    return network, spec
 
 
 def _choose(wanted: Sequence[str], available: Iterable[str], default: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -261,8 +317,8 @@ def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: 
     network = label(request.sheet.name, tag)
     planned = []
     for view in request.recipe.views:
-        recipe = describe(request.recipe, view, resampling=request.resampling)
         for tap in request.taps:
+            recipe = _recipe_of(request, view, tap)
             for pooling in poolings_of(request.sheet, tap, request.poolings):
                 provenance = {
                     "network": request.sheet.name,
@@ -277,6 +333,21 @@ def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: 
                 }
                 planned.append(PlannedSet(f"{network}/{view.name}/{tap}/{pooling}", view, tap, pooling, provenance))
     return tuple(planned)
+
+
+def _recipe_of(request: Request, view: View, tap: str) -> str:
+    """The recipe of a set; of a network of one's own with what else its file of facts says, for that can change."""
+    sheet, recipe = request.sheet, describe(request.recipe, view, resampling=request.resampling)
+    if not sheet.name.startswith(OWN):
+        return recipe
+    own = {
+        "arguments": dict(sheet.arguments),
+        "takes": sheet.takes,
+        "module": find_tap(sheet, tap).module,
+        "layout": sheet.layout,
+        "class_tokens": sheet.class_tokens,
+    }
+    return json.dumps({**json.loads(recipe), "own": own}, sort_keys=True)
 
 
 def label(network: str, tag: str) -> str:

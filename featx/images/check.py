@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featx.errors import ImageError
 from featx.images.volume import Grid, Volume, orientation, voxel_sizes_mm
@@ -54,8 +55,18 @@ def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
     ImageError
         wrong-grid, oblique or wrong-place.
     """
-    sizes = voxel_sizes_mm(volume.affine)
-    shape = volume.data.shape
+    check_lattice(volume.data.shape, volume.affine, grid, network, where)
+
+
+def check_lattice(shape: tuple[int, ...], affine: NDArray[np.float64], grid: Grid, network: str, where: str) -> None:
+    """The same from the header's facts alone: the shape and affine of a volume in the orientation of the grid.
+
+    Raises
+    ------
+    ImageError
+        wrong-grid, oblique or wrong-place.
+    """
+    sizes = voxel_sizes_mm(affine)
     fits = grid.anywhere or shape == grid.shape
     if not fits or np.abs(sizes - grid.voxel_mm).max() > VOXEL_TOLERANCE_MM:
         wanted = "" if grid.anywhere else f"{_shape(grid.shape)} "
@@ -63,12 +74,12 @@ def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
             "wrong-grid",
             f"{network} wants a brain on the {grid.name} grid, {wanted}voxels of {grid.voxel_mm:g} mm "
             f"in {grid.orientation}; got {_shape(shape)} voxels of {' x '.join(f'{mm:.4g}' for mm in sizes)} mm "
-            f"in {orientation(volume.affine)} in {where}; register it to that template, or, if it lies in that "
+            f"in {orientation(affine)} in {where}; register it to that template, or, if it lies in that "
             "space already, ask for --resample",
         )
     if grid.anywhere:
         return
-    directions = np.abs(volume.affine[:3, :3]) / sizes
+    directions = np.abs(affine[:3, :3]) / sizes
     if (directions - np.eye(3)).max() > OBLIQUE_TOLERANCE or directions.diagonal().min() < 1 - OBLIQUE_TOLERANCE:
         raise ImageError(
             "oblique",
@@ -76,11 +87,11 @@ def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
             f"{np.degrees(np.arccos(directions.diagonal().min().clip(0, 1))):.1f} degrees; register it to that "
             "template, or, if it lies in that space already, ask for --resample",
         )
-    _check_place(volume, grid, network, where)
+    _check_place(affine, grid, network, where)
 
 
-def _check_place(volume: Volume, grid: Grid, network: str, where: str) -> None:
-    origin = volume.affine[:3, 3]
+def _check_place(affine: NDArray[np.float64], grid: Grid, network: str, where: str) -> None:
+    origin = affine[:3, 3]
     if np.abs(origin - grid.origin_mm).max() > grid.voxel_mm:
         raise ImageError(
             "wrong-place",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from featx.images.volume import MNI152_2MM, Grid, Volume, read_volume, resample
 
@@ -42,3 +43,18 @@ def template_mask() -> NDArray[np.bool_]:
     """Where the template has brain, shape (91, 109, 91), on the 2 mm grid (LAS)."""
     mask: NDArray[np.bool_] = read_template().data > 0
     return mask
+
+
+def template_depth_mm() -> NDArray[np.float32]:
+    """How deep inside the template's brain a voxel of the 2 mm grid lies, in mm; negative outside.
+
+    Examples
+    --------
+    >>> depth = template_depth_mm()
+    >>> depth.shape, bool(((depth > 0) == template_mask()).all())
+    ((91, 109, 91), True)
+    """
+    mask = template_mask()
+    inside, outside = (ndimage.distance_transform_edt(one) for one in (mask, ~mask))
+    depth: NDArray[np.float32] = ((inside - outside) * MNI152_2MM.voxel_mm).astype(np.float32)
+    return depth

@@ -111,7 +111,8 @@ def grid_affine(grid: Grid) -> NDArray[np.float64]:
     >>> grid_affine(MNI152_2MM)[:3].tolist()
     [[-2.0, 0.0, 0.0, 90.0], [0.0, 2.0, 0.0, -126.0], [0.0, 0.0, 2.0, -72.0]]
     """
-    towards = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(tuple(grid.orientation)), (1, 1, 1))[:3, :3]
+    turn = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(tuple(grid.orientation)), (1, 1, 1))
+    towards = turn[:3, :3].T  # that matrix goes from RAS axes to the grid's
     affine = np.eye(4)
     affine[:3, :3] = towards * grid.voxel_mm + 0.0  # + 0.0: no negative zeros
     affine[:3, 3] = grid.origin_mm

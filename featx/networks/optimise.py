@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from featx.networks import NETWORKS
 from featx.networks.sheet import PICTURES, SET, Network
 
 
@@ -19,9 +21,16 @@ def memory_format(sheet: Network) -> torch.memory_format:
     return torch.channels_last if sheet.takes in (PICTURES, SET) else torch.channels_last_3d
 
 
-def optimise(network: nn.Module, sheet: Network) -> bool:
-    """Fold, sum and lay out a network in place; whether its first convolution takes grey, unnormalised input now."""
-    fold_batch_norm(network)
+def optimise(network: nn.Module, sheet: Network, taps: Collection[str] = ()) -> bool:
+    """Fold, sum and lay out a network in place; whether its first convolution takes grey, unnormalised input now.
+
+    Parameters
+    ----------
+    taps : collection of str
+        Paths of modules whose output is read, and so must stay what it is.
+    """
+    known = sheet.architecture in {one.architecture for one in NETWORKS.values()}
+    fold_batch_norm(network, taps, by_registration=known)
     norms = [step for view in sheet.recipe.views for step in view.steps if step.name == "normalise"]
     grey = bool(sheet.stem and norms) and not any(
         step.settings.get("channels") == "neighbours" for view in sheet.recipe.views for step in view.steps
@@ -32,19 +41,40 @@ def optimise(network: nn.Module, sheet: Network) -> bool:
     return grey
 
 
-def fold_batch_norm(network: nn.Module) -> nn.Module:
+def fold_batch_norm(network: nn.Module, taps: Collection[str] = (), *, by_registration: bool = True) -> nn.Module:
     """Fold every batch norm that directly follows a convolution into it, in place; the network must be in eval mode.
 
-    "Follows" is read from the order in which a module registers its children, which is the order of use in all
-    architectures of the table (tested: folded and unfolded networks give the same features).
+    A module that is used in several places, or is read itself, stays what it is.
+
+    Parameters
+    ----------
+    taps : collection of str
+        Paths of modules that are read.
+    by_registration : bool
+        "Follows" is read from the order in which any module registers its children, which is the order of use in all
+        architectures of the table (tested). If not, as for networks that nobody has looked at, only in `Sequential`.
     """
+    everywhere = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    everywhere.update(id(network.get_submodule(path)) for path in taps)
     for parent in network.modules():
-        children = list(parent.named_children())
+        in_order = by_registration or type(parent).forward is nn.Sequential.forward
+        children = list(parent.named_children()) if in_order else []
         for (name, child), (next_name, follower) in pairwise(children):
-            if isinstance(child, nn.Conv2d | nn.Conv3d) and isinstance(follower, nn.BatchNorm2d | nn.BatchNorm3d):
+            if (
+                _is_convolution(child, subclasses=by_registration)
+                and isinstance(follower, nn.BatchNorm2d | nn.BatchNorm3d)
+                and type(follower) in (nn.BatchNorm2d, nn.BatchNorm3d)  # what is made of them may do more
+                and (child.out_channels, follower.running_var is None) == (follower.num_features, False)
+                and everywhere[id(child)] == everywhere[id(follower)] == 1
+            ):
                 setattr(parent, name, fuse_conv_bn_eval(child, follower))
                 setattr(parent, next_name, nn.Identity())
     return network
+
+
+def _is_convolution(module: nn.Module, *, subclasses: bool) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
+    """Of networks that nobody has looked at, a subclass may do more than convolve (standardise its weights, say)."""
+    return isinstance(module, nn.Conv2d | nn.Conv3d) and (subclasses or type(module) in (nn.Conv2d, nn.Conv3d))
 
 
 def sum_into_grey(network: nn.Module, stem: str, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -74,11 +104,21 @@ class GreyConvolution(nn.Module):
 
     def __init__(self, convolution: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        if not isinstance(convolution, nn.Conv2d | nn.Conv3d) or convolution.in_channels != len(mean):
-            raise TypeError(f"a stem must be a convolution of {len(mean)} channels; got {convolution}")
+        if (
+            not isinstance(convolution, nn.Conv2d | nn.Conv3d)
+            or type(convolution) not in (nn.Conv2d, nn.Conv3d)  # what is made of them may pad in its own way
+            or (convolution.in_channels, convolution.groups) != (len(mean), 1)
+            or convolution.padding_mode != "zeros"
+        ):
+            raise TypeError(
+                f"a stem must be a plain convolution of {len(mean)} channels in one group, padded with zeros; "
+                f"got {convolution}; leave the sheet's stem empty"
+            )
         weight = convolution.weight.detach().double()
         shape = (1, -1, *[1] * (weight.ndim - 2))
-        centre, scale = (torch.tensor(values, dtype=torch.float64).view(shape) for values in (mean, std))
+        centre, scale = (
+            torch.tensor(values, dtype=torch.float64, device=weight.device).view(shape) for values in (mean, std)
+        )
         self.stride, self.padding, self.dilation = convolution.stride, convolution.padding, convolution.dilation
         self.register_buffer("weight", (weight / scale).sum(1, keepdim=True).float())
         self.register_buffer("offset", (weight * (centre / scale)).sum(1, keepdim=True).float())

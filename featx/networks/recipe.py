@@ -22,6 +22,8 @@ from featx.networks.sheet import Recipe, Step, View
 
 Array = NDArray[np.float32]
 
+_LINES = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}  # anatomical directions by the line that they lie on
+
 
 def prepare(volume: Volume, recipe: Recipe, network: str, where: str, *, resampling: bool = False) -> Array:
     """Check that a volume lies on a recipe's grid and do the recipe's steps.
@@ -98,6 +100,12 @@ def divide_by(data: Array, where: str, *, value: float) -> Array:
     return data / np.float32(value)
 
 
+def shift_and_scale(data: Array, where: str, *, mean: float, std: float) -> Array:
+    """Subtract one number and divide by another: what a network for grey input was trained with."""
+    del where
+    return (data - np.float32(mean)) / np.float32(std)
+
+
 def z_score(data: Array, where: str) -> Array:
     """Mean 0 and standard deviation 1 over all voxels, background included (Gupta 2021)."""
     mean, std = float(data.mean(dtype=np.float64)), float(data.std(dtype=np.float64))
@@ -114,20 +122,38 @@ def pad(data: Array, where: str, *, shape: tuple[int, int, int]) -> Array:
     return np.pad(data, [(width // 2, width - width // 2) for width in missing], mode="edge")
 
 
+def turn(data: Array, where: str, *, stored: str, wanted: str) -> Array:
+    """Flip and swap axes that grow towards `stored`, such as "LAS", until they grow towards `wanted`.
+
+    Examples
+    --------
+    >>> turn(np.arange(24, dtype=np.float32).reshape(2, 3, 4), "here", stored="LAS", wanted="LIA")[0, :, 0]
+    array([3., 2., 1., 0.], dtype=float32)
+    """
+    del where
+    lines = [_LINES[towards] for towards in stored]
+    order = [lines.index(_LINES[towards]) for towards in wanted]
+    flips = (slice(None, None, 1 if towards in stored else -1) for towards in wanted)
+    return data.transpose(order)[tuple(flips)]
+
+
 def crop_around_brain(data: Array, where: str, *, shape: tuple[int, int, int]) -> Array:
-    """A box around the centre of the voxels that are not 0, zeros where it reaches beyond the volume."""
-    inside = np.nonzero(data)
-    if not len(inside[0]):
-        raise ImageError("constant", f"a brain must have voxels that are not 0; {where} has none; look at it")
-    box = np.zeros(shape, np.float32, order="F")
-    first = [(int(at.min()) + int(at.max()) + 1) // 2 - length // 2 for at, length in zip(inside, shape, strict=True)]
-    take = tuple(
-        slice(max(0, low), max(0, min(low + wanted, have)))
-        for low, wanted, have in zip(first, shape, data.shape, strict=True)
-    )
-    put = tuple(slice(one.start - low, one.stop - low) for one, low in zip(take, first, strict=True))
-    box[put] = data[take]
-    return box
+    """A box whose centre is that of the box around all voxels that are not 0, moved to lie inside the volume.
+
+    Axes that are not longer than the box are left as they are (Leonardsen 2025); `pad` can follow. A centre between
+    two voxels is rounded half to even; of a box of even length the smaller half lies behind its centre.
+    """
+    brain = data != 0
+    box = []
+    for axis, wanted in enumerate(shape):
+        inside = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+        if not inside.size:
+            raise ImageError("constant", f"a brain must have voxels that are not 0; {where} has none; look at it")
+        centre = int(np.rint((inside[0] + inside[-1]) / 2))
+        last = max(0, data.shape[axis] - wanted)  # from where the box can start
+        first = min(max(0, centre - wanted // 2), last)
+        box.append(slice(first, first + wanted))
+    return data[tuple(box)]
 
 
 STEPS: Mapping[str, Callable[..., Array]] = MappingProxyType(
@@ -136,8 +162,10 @@ STEPS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "divide-by": divide_by,
         "percentile-to-unit": percentile_to_unit,
         "z-score": z_score,
+        "shift-and-scale": shift_and_scale,
         "crop": crop,
         "pad": pad,
+        "turn": turn,
         "crop-around-brain": crop_around_brain,
     }
 )

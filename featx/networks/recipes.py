@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from featx.images.volume import MNI152_1MM, MNI152_2MM
+from featx.images.volume import MNI152_1MM, MNI152_2MM, NATIVE_1MM
 from featx.networks.sheet import Recipe, Setting, Step, View
 
 IMAGENET: Mapping[str, Setting] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -17,6 +17,29 @@ SFCN = Recipe(
     grid=MNI152_1MM,
     steps=(Step("divide-by-mean"), Step("crop", {"box": ((11, 171), (13, 205), (11, 171))})),
     views=WHOLE,
+)
+
+# Leonardsen 2022: 8-bit grey divided by 255, not by the image's own maximum, then the crop; in FSL's LAS order. The
+# authors register with six degrees of freedom, so brains keep their size.
+LEONARDSEN_2022 = Recipe(
+    grid=MNI152_1MM,
+    steps=(Step("divide-by", {"value": 255.0}), Step("crop", {"box": ((6, 173), (2, 214), (0, 160))})),
+    views=WHOLE,
+)
+
+# Leonardsen 2025: the conformed image times its brain mask, unregistered, around the centre of the brain. The paper
+# does not say in which order its 224x192x224 voxels stand, nor how grey is scaled. The authors' later code cuts them
+# out of FastSurfer's images as they are stored (LIA), and gives the network their grey, 0 to 255, as it is. It lets
+# voxels of 0.69 to 1.03 mm pass; here they are of 1 mm.
+LEONARDSEN_2025 = Recipe(
+    grid=NATIVE_1MM,
+    steps=(
+        Step("turn", {"stored": NATIVE_1MM.orientation, "wanted": "LIA"}),
+        Step("crop-around-brain", {"shape": (224, 192, 224)}),
+        Step("pad", {"shape": (224, 192, 224)}),  # where the image is smaller than the box
+    ),
+    views=WHOLE,
+    registered=False,
 )
 
 TO_UNIT = Step("percentile-to-unit", {"percentile": 99.5})  # of the non-zero voxels; above it is 1, below 0 is 0

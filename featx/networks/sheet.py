@@ -129,7 +129,7 @@ class Network:
     takes : str
         How a view enters the network: VOLUME, PICTURES, CLIP or SET.
     weights : Weights or None
-        None where nobody publishes any: it is run with random weights or a file.
+        None where featx knows of none that it can read: it is run with random weights or a file.
     taps : mapping of str to Tap
         Places with a promised number of features. Any other module can be named by its path.
     default_taps, default_views, default_pooling : tuple of str

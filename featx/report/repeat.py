@@ -63,6 +63,7 @@ def command(facts: Mapping[str, Any]) -> str:
         ("--grid", [f"{name}={json.dumps(grid)}" for name, grid in arguments.get("grids", {}).items()]),
     ):
         words += _said(option, list(values))
+    words += _said("--aggregate", [how for how in [arguments.get("aggregate", "mean")] if how != "mean"])
     words += _folding(arguments)
     for option, part, name, default in _OPTIONS:
         value = (arguments.get(part) or {}).get(name, default)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from featx import store
-from featx.errors import DeviceError, ImageError, StoreError
+from featx.errors import DeviceError, ImageError, NetworkError, StoreError
 from featx.extraction import engine
 from featx.extraction.engine import choose_device, extract, keep_pages, load_job
 from featx.extraction.loader import attempt, load_ahead
@@ -183,6 +184,59 @@ def test_an_image_may_fit_one_network_and_not_another(brains, tmp_path):
     assert all(name.startswith("squeezenet") for name in store.list_sets(tmp_path / "f.h5"))
 
 
+def _away(folder, name="sub-zaway"):
+    path = folder / name / "anat" / f"{name}_space-MNI152_desc-brain_T1w.nii.gz"
+    write_volume(path, np.roll(phantom(), 8, axis=0), grid_affine(MNI152_2MM))
+
+
+def test_an_image_that_breaks_the_contract_costs_only_itself_and_may_be_accepted(brains, tmp_path):
+    folder = brains(1)
+    _away(folder)
+    images = index_images(str(folder))
+    accepting = replace(_job(1), accept=("not-registered",))
+    summary = _run(images, [_job(0), accepting], tmp_path / "f.h5")
+    assert [(row["image_id"], row["network"], row["step"], row["code"]) for row in summary.failures] == [
+        ("sub-zaway", "squeezenet1_0.imagenet@random-0", "check", "not-registered")
+    ]
+    assert "wants a brain that is registered to MNI152" in summary.failures[0]["sentence"]
+    told = summary.told["not-registered"]
+    assert (told.n_images, told.image_id, set(summary.told)) == (1, "sub-zaway", {"not-registered"})
+    rows = {name: list(one.image_id) for name, one in _features(tmp_path / "f.h5").items()}
+    assert all(ids == (["sub-00", "sub-zaway"] if "random-1" in name else ["sub-00"]) for name, ids in rows.items())
+
+
+def test_resampled_images_are_still_judged(brains, tmp_path):
+    folder = brains(0)
+    for name, values in (("sub-a", phantom()), ("sub-b", np.roll(phantom(), 8, axis=0))):
+        write_volume(folder / f"{name}_T1w.nii.gz", values[:-1], grid_affine(MNI152_2MM))
+    summary = _run(index_images(str(folder)), [_job(resampling=True)], tmp_path / "f.h5")
+    assert {row["image_id"]: row["code"] for row in summary.failures} == {"sub-b": "not-registered"}
+    assert (summary.n_now, summary.told) == (1, {})
+
+
+def test_notes_are_counted_and_cost_nothing(brains, tmp_path):
+    folder = brains(2)
+    for name in ("sub-c", "sub-d"):
+        path = folder / name / "anat" / f"{name}_space-MNI152_desc-brain_T1w.nii.gz"
+        write_volume(path, phantom().clip(0, 150), grid_affine(MNI152_2MM))
+    summary = _run(index_images(str(folder)), [_job(0), _job(1)], tmp_path / "f.h5")
+    assert (summary.n_now, summary.n_failed) == (4, 0)
+    assert {code: (one.n_images, one.image_id) for code, one in summary.told.items()} == {"clipped": (2, "sub-c")}
+
+
+def test_what_cannot_be_accepted_is_refused():
+    with pytest.raises(NetworkError, match="must name a misfit that may be let through; got 'truncated'"):
+        load_job(make_request("squeezenet1_0.imagenet", weights="random:0"), "cpu", Path("no"), accept=["truncated"])
+
+
+def test_the_look_is_shared_by_all_networks(brains, tmp_path, monkeypatch):
+    looks = []
+    look = engine.find_out
+    monkeypatch.setattr(engine, "find_out", lambda *words: looks.append(words[1]) or look(*words))
+    _run(index_images(str(brains(2))), [_job(0), _job(1)], tmp_path / "f.h5")
+    assert len(looks) == 2
+
+
 def _break(job, when):
     """A job whose network fails on batches that `when` says."""
 
@@ -196,7 +250,7 @@ def _break(job, when):
 
 def test_a_batch_that_fails_is_halved_until_only_the_culprit_is_left(brains, tmp_path):
     images = index_images(str(brains(5)))
-    culprit = torch.from_numpy(engine._load(images[3], [_job()])[0][_job().label])
+    culprit = torch.from_numpy(engine._load(images[3], [_job()]).arrays[_job().label])
     job = _break(_job(), lambda volumes: any(torch.equal(one[0], culprit) for one in volumes))
     summary = _run(images, [job], tmp_path / "f.h5", batch_size=5)
     assert [(row["image_id"], row["code"]) for row in summary.failures] == [("sub-03", "network-error")]
@@ -415,9 +469,9 @@ def test_a_gz_with_trailing_members_is_read_whole(tmp_path):
     raw = (tmp_path / "a.nii").read_bytes()
     middle = len(raw) // 2
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(raw[:middle]) + gzip.compress(raw[middle:]))
-    arrays, failures = engine._load(Image("b", "b", "", "", tmp_path / "b.nii.gz"), [_job()])
-    assert not failures
-    assert len(arrays) == 1
+    loaded = engine._load(Image("b", "b", "", "", tmp_path / "b.nii.gz"), [_job()])
+    assert not loaded.failures
+    assert len(loaded.arrays) == 1
 
 
 def test_more_parts_than_a_process_may_open_are_merged_in_turns(tmp_path, monkeypatch):

@@ -89,10 +89,49 @@ def test_bare_weights_serve_where_one_network_is_asked_for():
     assert make_requests(["sfcn.ukb_age", "sfcn.ukb_age"], ["random:2"])[0].weights == "random:2"
 
 
+RECIPE = {"takes": "volume", "grid": "mni152-2mm", "taps": {"t": {"module": "m", "width": 3}}}
+
+
+def test_names_may_hold_what_parts_names_from_weights():
+    own, other = "python:nets.small:make", "python:nets.small:make2"
+    requests = make_requests(
+        [own, other, f"{own}@/a@b/c=d.pth", "sfcn.ukb_age"],
+        [f"{other}=/e=f/{own}=g.pth", "sfcn.ukb_age=h=i.p"],
+        recipe=RECIPE,
+    )
+    assert [(one.sheet.name, one.weights) for one in requests] == [
+        (own, "factory"),
+        (other, f"/e=f/{own}=g.pth"),
+        (own, "/a@b/c=d.pth"),
+        ("sfcn.ukb_age", "h=i.p"),
+    ]
+    assert make_requests([own], ["a=b.pth"], recipe=RECIPE)[0].weights == "a=b.pth"
+    assert plan_sets(requests[0], WEIGHTS, "", "{}")[0].name == f"{own}/volume/t/mean"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arguments": {"depth": 3}},
+        {"layout": "channels-last"},
+        {"class_tokens": 1},
+        {"steps": [{"step": "z-score"}]},
+        {"taps": {"t": {"module": "other", "width": 3}}},
+    ],
+)
+def test_the_key_of_a_network_of_ones_own_knows_what_its_recipe_says(change):
+    def key(recipe):
+        (one,) = plan_sets(make_request("python:nets.small:make", recipe=recipe), WEIGHTS, "", "{}")
+        return store.feature_key(one.provenance)
+
+    assert key(RECIPE) == key({**RECIPE, "training": "told later"})
+    assert key(RECIPE) != key({**RECIPE, **change})
+
+
 @pytest.mark.parametrize(
     "networks, asked, match",
     [
-        ([], {}, "at least one network must be asked for; known are 'r3d_18"),
+        ([], {}, "at least one network must be asked for; known are .*'resnet18.imagenet'"),
         (["nope"], {}, "'nope' is not; known are"),
         (["sfcn.ukb_age"], {"views": ["axial"]}, "a view must be one that"),
         (["sfcn.ukb_age"], {"poolings": ["concat"]}, "a pooling must be one that"),
@@ -103,6 +142,9 @@ def test_bare_weights_serve_where_one_network_is_asked_for():
             "NAME=FILE for a network that is asked for; got 'a.p'",
         ),
         (["sfcn.ukb_age"], {"weights": ["sfcn.ukb_sex=a.p"]}, "got 'sfcn.ukb_sex=a.p'; asked for: sfcn.ukb_age"),
+        (["sfcn.ukb_age"], {"weights": ["timm:vgg11=a.p"]}, "got 'timm:vgg11=a.p'; asked for: sfcn.ukb_age"),
+        (["sfcn.ukb_age"], {"weights": ["sfcn.ukb_age="]}, "NAME=FILE .* got 'sfcn.ukb_age='"),
+        (["sfcn.ukb_age"], {"recipe": {}}, "a recipe must be for a network of your own; sfcn.ukb_age have theirs"),
     ],
 )
 def test_bad_wishes(networks, asked, match):

@@ -12,12 +12,14 @@ from featx.images.check import check_grid, check_values
 from featx.images.volume import (
     MNI152_1MM,
     MNI152_2MM,
+    Grid,
     Volume,
     grid_affine,
     orientation,
     read_volume,
     reorient,
     resample,
+    voxel_sizes_mm,
     write_volume,
 )
 from tests.conftest import phantom
@@ -325,3 +327,11 @@ def test_real_files_read_as_nibabel_reads_them(data, name, shape, codes):
     volume = read_volume(data / name)
     assert (volume.data.shape, orientation(volume.affine)) == (shape, codes)
     np.testing.assert_array_equal(volume.data, nib.load(data / name).get_fdata().astype(np.float32))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "LIA", "PSR", "AIL", "SPR"])
+def test_a_grid_is_oriented_as_it_says(codes):
+    affine = grid_affine(Grid("any", (4, 5, 6), 2.0, codes, (1.0, 2.0, 3.0)))
+    assert orientation(affine) == codes
+    assert voxel_sizes_mm(affine).tolist() == [2, 2, 2]
+    assert affine[:3, 3].tolist() == [1, 2, 3]

@@ -1,111 +1,88 @@
-"""Weights: downloads against a server on 127.0.0.1, verification, every refusal."""
+"""Weights by a word: official, random, a file, redrawn; what is told of them, and every refusal."""
 
-import hashlib
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from featx.errors import WeightsError
 from featx.networks import get_network
-from featx.networks.weights import fetch, has_digest, load_network, read_checkpoint, tensors_sha256
+from featx.networks.checkpoint import read_checkpoint, tensors_sha256
+from featx.networks.weights import load_network, redraw
+from tests.serving import Page, Tiny, serve, tiny_sheet, tiny_state, weights_of
 
-SHEET = get_network("squeezenet1_0.imagenet")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    torch.save(load_network(SHEET, "random:5", folder).network.state_dict(), folder / "squeeze.pth")
-    return folder / "squeeze.pth"
+STATE = tiny_state()
+SHEET = tiny_sheet()
 
 
 @pytest.fixture
-def server(checkpoint):
-    """Serves the checkpoint under /good, half of it under /short, a page under /page; counts its requests."""
-    content = checkpoint.read_bytes()
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            body = {"/good": content, "/short": content[: len(content) // 2], "/page": b"<html>"}.get(self.path)
-            self.send_response(200 if body else 404)
-            self.send_header("Content-Length", str(len(content) if self.path == "/short" else len(body or b"")))
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{httpd.server_port}", asked
-        httpd.shutdown()
-        thread.join()
+def checkpoint(tmp_path):
+    torch.save(STATE, tmp_path / "own.pth")
+    return tmp_path / "own.pth"
 
 
-def _sheet(url, checkpoint, **facts):
-    digest = "sha256:" + hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:8]
-    return replace(SHEET, weights=replace(SHEET.weights, **{"url": url, "digest": digest, **facts}))
+@pytest.fixture
+def official(checkpoint):
+    """The sheet of a tiny network whose official weights are those of the checkpoint, on a server."""
+    with serve() as server:
+        server.pages["/w"] = Page(checkpoint.read_bytes())
+        yield tiny_sheet(weights_of(checkpoint.read_bytes(), f"{server.url}/w", "w.pth"))
 
 
-def test_official_weights_are_downloaded_once_and_used_offline_after_that(server, checkpoint, tmp_path):
-    url, asked = server
-    sheet = _sheet(f"{url}/good", checkpoint)
+def test_official_weights(official, tmp_path):
     seen = []
-    first = load_network(sheet, "official", tmp_path / "cache", lambda done, total: seen.append((done, total)))
-    again = load_network(_sheet("http://127.0.0.1:1/gone", checkpoint), "official", tmp_path / "cache")
-    assert asked == ["/good"]
-    assert seen[-1] == (checkpoint.stat().st_size,) * 2
-    assert first.sha256 == again.sha256 == load_network(SHEET, "random:5", tmp_path).sha256
-    assert (first.weights, first.tag) == ("official", "")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [SHEET.weights.file]
+    loaded = load_network(official, "official", tmp_path / "cache", lambda done, total: seen.append((done, total)))
+    assert (loaded.weights, loaded.tag, loaded.sha256) == ("official", "", tensors_sha256(STATE))
+    assert not loaded.network.training
+    assert seen[-1] == (official.weights.size_bytes,) * 2
+    x = torch.rand(2, 1, 5, 4, 6, generator=torch.Generator().manual_seed(0))
+    wanted = Tiny().eval()
+    wanted.load_state_dict(STATE)
+    assert torch.equal(loaded.network(x), wanted(x))
 
 
-@pytest.mark.parametrize(
-    "page, match",
-    [
-        ("/page", "what .*/page sent has another"),
-        ("/short", "it ended after|ended early|IncompleteRead"),
-        ("/none", "could not be .*Not Found.*copy that file to .*--weights squeezenet1_0.imagenet=FILE"),
-    ],
-)
-def test_a_bad_download_leaves_nothing(server, checkpoint, tmp_path, page, match):
-    url, _ = server
+def test_weights_that_nobody_publishes(tmp_path):
+    match = "featx knows of none for tiny.made; give --weights tiny.made=FILE, or ask for tiny.made@random:SEED"
     with pytest.raises(WeightsError, match=match):
-        load_network(_sheet(url + page, checkpoint), "official", tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+        load_network(SHEET, "official", tmp_path)
 
 
-def test_no_network(checkpoint, tmp_path):
-    with pytest.raises(WeightsError, match="on a machine that has a network, copy that file to"):
-        load_network(_sheet("http://127.0.0.1:1/x", checkpoint), "official", tmp_path)
-
-
-def test_a_damaged_file_in_the_cache(checkpoint, tmp_path):
-    sheet = _sheet("http://127.0.0.1:1/x", checkpoint)
-    (tmp_path / sheet.weights.file).write_bytes(b"cut")
-    with pytest.raises(WeightsError, match="delete it to download it again"):
-        fetch(sheet.weights, tmp_path, sheet.name)
-
-
-def test_digests(tmp_path):
-    """The two published forms, computed independently: sha256sum, and git hash-object."""
-    (tmp_path / "f").write_bytes(b"what is up, doc?")
-    assert has_digest(tmp_path / "f", "git-blob-sha1:bd9dbf5aae1a3862dd1526723246b20206e5fc37")
-    assert has_digest(tmp_path / "f", "sha256:" + hashlib.sha256(b"what is up, doc?").hexdigest()[:8])
-    assert not has_digest(tmp_path / "f", "git-blob-sha1:" + "0" * 40)
-
-
-def test_a_local_file_with_the_official_digest_is_official(checkpoint, tmp_path):
-    assert load_network(_sheet("x", checkpoint), str(checkpoint), tmp_path).weights == "official"
+def test_a_local_file_with_the_official_digest_is_official(official, checkpoint, tmp_path):
+    assert load_network(official, str(checkpoint), tmp_path).weights == "official"
     other = load_network(SHEET, str(checkpoint), tmp_path)
-    assert (other.weights, other.tag) == ("file:squeeze.pth", f"file-{other.sha256[:8]}")
+    assert (other.weights, other.tag) == ("file:own.pth", f"file-{other.sha256[:8]}")
+
+
+def test_a_local_copy_of_converted_weights_is_official(checkpoint, tmp_path):
+    with serve() as server:
+        server.pages["/w"] = Page(checkpoint.read_bytes())
+        sheet = tiny_sheet(weights_of(checkpoint.read_bytes(), f"{server.url}/w", "w.p"))
+        load_network(sheet, "official", tmp_path / "cache")
+    copy = (tmp_path / "cache/w.p.safetensors").rename(tmp_path / "w.p.safetensors")
+    loaded = load_network(sheet, str(copy), tmp_path / "empty")
+    assert (loaded.weights, loaded.tag, loaded.sha256) == ("official", "", tensors_sha256(STATE))
+    elsewhere = copy.rename(tmp_path / "mine.safetensors")
+    assert load_network(sheet, str(elsewhere), tmp_path / "empty").weights == "file:mine.safetensors"
+
+
+def test_a_file_without_a_known_digest_is_never_official(checkpoint, tmp_path):
+    sheet = tiny_sheet(weights_of(b"", "http://127.0.0.1:1/w", "w.pth"))
+    sheet = tiny_sheet(type(sheet.weights)(sheet.weights.url, "w.pth", "", "MIT"))
+    assert load_network(sheet, str(checkpoint), tmp_path).weights == "file:own.pth"
+
+
+def test_a_local_file_of_another_form(tmp_path):
+    numbers = np.concatenate([values.float().numpy().ravel() * 2 for values in STATE.values()]).astype("<f4")
+    (tmp_path / "own.raw").write_bytes(numbers.tobytes())
+    loaded = load_network(tiny_sheet(reads="halved"), str(tmp_path / "own.raw"), tmp_path)
+    assert loaded.weights == "file:own.raw"
+    for name, values in loaded.network.state_dict().items():
+        assert torch.equal(values, STATE[name])
+    assert [path.name for path in tmp_path.iterdir()] == ["own.raw"]
+
+
+# --- random ---------------------------------------------------------------------------------------------------
 
 
 def test_random_weights_follow_their_seed_and_leave_the_global_one_alone(tmp_path):
@@ -117,71 +94,124 @@ def test_random_weights_follow_their_seed_and_leave_the_global_one_alone(tmp_pat
     assert torch.equal(torch.rand(3), wanted)
 
 
-@pytest.mark.parametrize("spec", ["random:", "random:x", "random:-1", "random:9999999999999999999999"])
-def test_a_bad_seed(tmp_path, spec):
-    with pytest.raises(WeightsError, match="random:SEED with a whole number"):
-        load_network(SHEET, spec, tmp_path)
+@pytest.mark.parametrize("seed", ["", "x", "-1", "9999999999999999999999", "1.5"])
+@pytest.mark.parametrize("word, what", [("random", "random weights"), ("reinit", "redrawn weights")])
+def test_a_bad_seed(tmp_path, seed, word, what):
+    with pytest.raises(
+        WeightsError, match=f"{what} must be asked for as {word}:SEED with a whole number; got '{word}"
+    ):
+        load_network(SHEET, f"{word}:{seed}", tmp_path)
 
 
-def test_checkpoint_forms(checkpoint, tmp_path):
-    state = torch.load(checkpoint, weights_only=True)
-    prefixed = {f"module.{name}": values for name, values in state.items()}
-    for at, form in enumerate((state, {"state_dict": prefixed, "epoch": 3}, {"model": state}, prefixed)):
-        torch.save(form, tmp_path / f"{at}.pth")
-        assert tensors_sha256(read_checkpoint(tmp_path / f"{at}.pth")) == tensors_sha256(state)
-    save_file(state, tmp_path / "w.safetensors")
-    assert tensors_sha256(read_checkpoint(tmp_path / "w.safetensors")) == tensors_sha256(state)
+# --- a network of one's own ------------------------------------------------------------------------------------
 
 
-class _Evil:
-    def __reduce__(self):
-        return (print, ("unpickled!",))
+def test_weights_as_a_factory_sets_them(tmp_path):
+    own = replace(SHEET, name="python:tests.serving:Tiny")
+    loaded = load_network(own, "factory", tmp_path)
+    assert (loaded.weights, loaded.tag) == ("factory", "")
+    assert loaded.sha256 == load_network(own, "random:0", tmp_path).sha256  # this factory draws them
+    redrawn = load_network(own, "reinit:2", tmp_path)
+    assert (redrawn.weights, redrawn.tag) == ("reinit:2 of factory", "reinit-2")
+    assert not redrawn.network.training
+    with pytest.raises(WeightsError, match="a file of weights must exist; factory does not"):
+        load_network(SHEET, "factory", tmp_path)
 
 
-def test_nothing_is_unpickled(tmp_path, capsys):
-    torch.save({"state_dict": _Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(WeightsError, match="must be a checkpoint of tensors"):
-        read_checkpoint(tmp_path / "evil.pth")
-    assert capsys.readouterr().out == ""
+# --- redrawn --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.p"])
-@pytest.mark.parametrize("content", [b"", b"<html>", bytes(100)])
-def test_a_file_that_is_no_checkpoint(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(WeightsError, match="must be a checkpoint of tensors"):
-        read_checkpoint(tmp_path / name)
+def test_redrawn_weights_keep_the_scale_of_every_tensor():
+    """Mean and standard deviation of 50,000 draws, against those of the tensor; nothing of its order is left."""
+    network = torch.nn.Sequential(torch.nn.Linear(250, 200), torch.nn.Linear(200, 3))
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        network[0].weight.copy_(torch.rand(200, 250, generator=generator) ** 4 * 10 - 3)
+    before = {name: values.detach().clone() for name, values in network.named_parameters()}
+    redraw(network, 0)
+    old, new = before["0.weight"].numpy().ravel(), network[0].weight.detach().numpy().ravel()
+    standard_error = old.std() / np.sqrt(old.size)
+    assert abs(new.mean() - old.mean()) < 4 * standard_error
+    assert abs(new.std() / old.std() - 1) < 0.02
+    assert abs(np.corrcoef(old, new)[0, 1]) < 0.02
+    z = (new - new.mean()) / new.std()
+    assert abs((z**4).mean() - 3) < 0.15  # normal, as the tensor was not
+    assert abs((((old - old.mean()) / old.std()) ** 4).mean() - 3) > 0.5
 
 
-def test_a_checkpoint_without_tensors(tmp_path):
-    torch.save({"epoch": 3}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="must hold a state dict; .* holds dict"):
-        read_checkpoint(tmp_path / "a.pth")
+def test_what_is_redrawn_and_what_stays(official, tmp_path):
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    loaded = load_network(official, "reinit:7", tmp_path)
+    assert torch.equal(torch.rand(3), wanted)
+    assert (loaded.weights, loaded.tag) == ("reinit:7 of official", "reinit-7")
+    state = loaded.network.state_dict()
+    assert loaded.sha256 == tensors_sha256(state) != tensors_sha256(STATE)
+    stays = {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}  # statistics of data
+    stays |= {"conv.bias", "norm.bias", "top.bias"}  # tensors of zero spread
+    assert {name for name in STATE if torch.equal(state[name], STATE[name])} == stays
+    assert not loaded.network.training
 
 
-def test_a_missing_file(tmp_path):
-    with pytest.raises(WeightsError, match="no.pth does not; give official, random:SEED"):
-        load_network(SHEET, str(tmp_path / "no.pth"), tmp_path)
+def test_redrawn_weights_follow_their_seed(official, checkpoint, tmp_path):
+    shas = [load_network(official, spec, tmp_path).sha256 for spec in ("reinit:0", "reinit:0", "reinit:1")]
+    assert shas[0] == shas[1] != shas[2]
+    assert load_network(SHEET, f"reinit:0:{checkpoint}", tmp_path).sha256 == shas[0]
+
+
+def test_redrawn_weights_of_a_file(official, checkpoint, tmp_path):
+    loaded = load_network(SHEET, f"reinit:3:{checkpoint}", tmp_path)
+    assert loaded.weights == "reinit:3 of file:own.pth"
+    assert loaded.tag == f"reinit-3-{tensors_sha256(STATE)[:8]}"
+    assert load_network(official, f"reinit:3:{checkpoint}", tmp_path).tag == "reinit-3"  # it is the official file
+
+
+@pytest.mark.parametrize("source", ["nosuch.pth", "random:1", "reinit:1"])
+def test_redrawn_weights_of_nothing(tmp_path, source):
+    with pytest.raises(WeightsError, match=f"a file of weights must exist; {source} does not"):
+        load_network(SHEET, f"reinit:0:{source}", tmp_path)
+    with pytest.raises(WeightsError, match="featx knows of none for tiny.made"):
+        load_network(SHEET, "reinit:0", tmp_path)
+
+
+# --- what does not fit ----------------------------------------------------------------------------------------
 
 
 def test_weights_of_another_network(checkpoint, tmp_path):
-    with pytest.raises(WeightsError, match=r"fit resnet18.imagenet.* missing \(such as conv1.weight\), 52 unknown"):
+    match = r"fit resnet18.imagenet.* missing \(such as conv1.weight\), 8 unknown .*they belong to another network"
+    with pytest.raises(WeightsError, match=match):
         load_network(get_network("resnet18.imagenet"), str(checkpoint), tmp_path)
-    state = torch.load(checkpoint, weights_only=True)
-    state["features.0.weight"] = torch.zeros(2, 2)
-    torch.save(state, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"are 1 of another shape \(such as features.0.weight\)"):
+    torch.save(STATE | {"conv.weight": torch.zeros(2, 2)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"are 1 of another shape \(such as conv.weight\)"):
         load_network(SHEET, str(tmp_path / "a.pth"), tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(tmp_path, value):
+    broken = STATE["top.weight"].clone()
+    broken[3, 2] = value
+    torch.save(STATE | {"top.weight": broken}, tmp_path / "a.pth")
+    with pytest.raises(
+        WeightsError, match=r"must be finite numbers; those of .*a.pth are not at top.weight; get ano"
+    ):
+        load_network(SHEET, str(tmp_path / "a.pth"), tmp_path)
+
+
+def test_checkpoints_without_the_counter_of_batches(tmp_path):
+    """Older ones lack it, and no inference needs it."""
+    torch.save({name: values for name, values in STATE.items() if "num_batches" not in name}, tmp_path / "a.pth")
+    loaded = load_network(SHEET, str(tmp_path / "a.pth"), tmp_path)
+    assert torch.equal(loaded.network.norm.running_var, STATE["norm.running_var"])
 
 
 @pytest.mark.data
 def test_the_real_imagenet_weights(data, tmp_path):
-    loaded = load_network(SHEET, str(data / "weights/squeezenet1_0_imagenet.pth"), tmp_path)
-    assert loaded.tag.startswith("file-")
-
-
-@pytest.mark.data
-def test_a_real_dataparallel_checkpoint(data):
-    tensors = read_checkpoint(data / "weights/dataparallel_keys_resnet20.th")
-    assert "conv1.weight" in tensors
-    assert not any(name.startswith("module.") for name in tensors)
+    path = data / "weights/squeezenet1_0_imagenet.pth"
+    sheet = get_network("squeezenet1_0.imagenet")
+    assert load_network(sheet, str(path), tmp_path).tag.startswith("file-")
+    redrawn = load_network(sheet, f"reinit:0:{path}", tmp_path).network.state_dict()
+    for name, values in read_checkpoint(path).items():
+        if values.numel() > 10_000:
+            assert abs(redrawn[name].std() / values.std() - 1) < 0.05
+            assert abs(np.corrcoef(redrawn[name].ravel(), values.ravel())[0, 1]) < 0.05

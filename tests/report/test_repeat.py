@@ -74,6 +74,7 @@ CALLS = {
     "numbers": "features.h5 'my people.tsv' -t sex --features net.a --folds 4 --inner-folds 3 --repeats 7 --seed 5 "
     "--bootstrap 10 --permutations 99 --pca 0.9 --calibrate platt --class-weight balanced --stratify lab --site lab "
     "--by-site",
+    "aggregate": "features.h5 'my people.tsv' -t age --features net.a --aggregate max",
     "components": "features.h5 'my people.tsv' -t sex --features net.a --pca 3 --stratify none",
     "grid": "features.h5 'my people.tsv' -t age --features net.a --head sklearn:svm.SVR "
     """--grid 'sklearn:svm.SVR={"C": [0.1, 1]}'""",

@@ -10,22 +10,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.analysis.cohort.targets import CONTINUOUS, KINDS, ORDINAL
+from featx.analysis.cohort.targets import BINARY, CONTINUOUS, KINDS, ORDINAL
 from featx.analysis.folds.splits import Pairs
 from featx.analysis.folds.strata import CLASSES
-from featx.analysis.heads.stored import BINS, CUMULATIVE, LINEAR, SKOPS, TREES, arrays_of, predict_arrays
+from featx.analysis.heads.stored import (
+    ATTENTION,
+    BINS,
+    COLUMN,
+    CUMULATIVE,
+    LINEAR,
+    SKOPS,
+    TREES,
+    arrays_of,
+    predict_arrays,
+)
 from featx.analysis.scaling import Floats
 from featx.errors import AnalysisError, known
 
 _FOREIGN = "sklearn:"
+APART, ALONE = "apart", "alone"
+WANTS = {
+    APART: "one feature set whose slices are kept apart: extract with --pool slices, fit with --aggregate concat",
+    ALONE: "one feature set of one column, as it is: no confounds beside it, no sites, no components",
+}
 
 __all__ = [
+    "ALONE",
+    "APART",
+    "ATTENTION",
     "BINS",
+    "COLUMN",
     "CUMULATIVE",
     "HEADS",
     "LINEAR",
     "SKOPS",
     "TREES",
+    "WANTS",
     "Head",
     "HeadOptions",
     "applies",
@@ -55,7 +75,7 @@ class Head:
     chosen : mapping of str to str
         What the inner folds choose, to the fitted attribute that holds it.
     form : str
-        How a fitted one is stored: `LINEAR`, `TREES`, `CUMULATIVE`, `BINS` or `SKOPS`.
+        How a fitted one is stored: a key of `featx.analysis.heads.stored.ARRAYS`.
     pipeline : str
         What is done, in order, inside every fold.
     grid : str
@@ -64,6 +84,8 @@ class Head:
         The work to cite, or "".
     fixed : mapping of str to str
         Further arguments of the class.
+    wants : str
+        Key of `WANTS`: features of a form of their own; "" where it takes any.
     """
 
     title: str
@@ -75,6 +97,7 @@ class Head:
     grid: str
     reference: str = ""
     fixed: Mapping[str, str] = field(default_factory=dict)
+    wants: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +115,8 @@ class HeadOptions:
         "balanced" counts every class alike, whatever its size. It says nothing to a target of numbers.
     grid : mapping of str to sequence
         Parameter of a scikit-learn estimator to the values to choose among.
+    n_slices : int
+        Slices whose features stand one behind the other in a row; 1 where none are kept apart.
     """
 
     random_state: int = 0
@@ -99,10 +124,13 @@ class HeadOptions:
     device: str = "cpu"
     class_weight: str | None = None
     grid: Mapping[str, Any] = field(default_factory=dict)
+    n_slices: int = 1
 
 
 _REAL = (CONTINUOUS, ORDINAL)
 _BOOSTING = "featx.analysis.heads.boosting:Boosting"
+_ATTENTION = "featx.analysis.heads.attention:Attention"
+_DIRECT = "featx.analysis.heads.direct:Direct"
 
 HEADS: dict[str, Head] = {
     "ridge": Head(
@@ -178,6 +206,33 @@ HEADS: dict[str, Head] = {
         "an L2 penalty; predicted is the mean of the bins",
         grid="13 penalties per feature, 1e3 to 1e-3; least mean squared error of the mean",
         reference="Peng et al. 2021, Med Image Anal 68:101871",
+    ),
+    "attention": Head(
+        title="attention over slices",
+        estimators={
+            **dict.fromkeys(_REAL, f"{_ATTENTION}Regressor"),
+            BINARY: f"{_ATTENTION}Classifier",
+        },
+        accepts=("cv", "prepare", "class_weight", "n_slices"),
+        chosen={"penalty": "penalty_", "pooling": "pooling_"},
+        form=ATTENTION,
+        pipeline="features standardised over people and slices; a learned query scores every slice, by its features "
+        "and its place; the softmax weighs them, and ridge or logistic regression answers the weighted mean",
+        grid="7 penalties per feature, 1e3 to 1e-3, each with the mean of the slices and with two penalties of the "
+        "query; least mean squared error or log loss",
+        reference="Ilse, Tomczak & Welling 2018, ICML 35:2127",
+        wants=APART,
+    ),
+    "direct": Head(
+        title="the network's own answer",
+        estimators={**dict.fromkeys(_REAL, f"{_DIRECT}Regressor"), BINARY: f"{_DIRECT}Classifier"},
+        accepts=("cv", "prepare"),
+        chosen={},
+        form=COLUMN,
+        pipeline="nothing is fitted: the single column is the prediction, in the unit of the phenotype; for two "
+        "classes it is the probability of the second one in sorted order (M of F and M, 1 of 0 and 1)",
+        grid="nothing",
+        wants=ALONE,
     ),
 }
 

@@ -17,12 +17,16 @@ TREES = "trees"
 CUMULATIVE = "cumulative"
 BINS = "bins"
 SKOPS = "skops"
+ATTENTION = "pooling"
+COLUMN = "column"
 ARRAYS = {
     LINEAR: ("coef", "intercept"),
     TREES: ("trees",),
     CUMULATIVE: ("coef", "thresholds", "levels"),
     BINS: ("coef", "intercept", "centres"),
     SKOPS: ("skops",),
+    ATTENTION: ("coef", "intercept", "query", "position"),
+    COLUMN: (),
 }
 
 
@@ -86,6 +90,14 @@ def predict_arrays(form: str, kind: str, arrays: Mapping[str, NDArray[Any]], Z: 
         from featx.analysis.heads.softbins import decode
 
         return decode(Z, arrays["coef"], arrays["intercept"], arrays["centres"])
+    if form == ATTENTION:
+        from featx.analysis.heads.attention import answer
+
+        return answer(Z, arrays["coef"], arrays["intercept"], arrays["query"], arrays["position"], is_class=is_class)
+    if form == COLUMN:
+        from featx.analysis.heads.direct import only_column
+
+        return only_column(Z, is_class=is_class)
     if is_class:
         return probabilities(Z, arrays["coef"], arrays["intercept"])
     numbers: Floats = Z @ arrays["coef"] + arrays["intercept"]

@@ -26,7 +26,7 @@ from featx import schema
 from featx.analysis.cohort.people import people_of
 from featx.analysis.crossval import Kept
 from featx.analysis.features import SetFacts
-from featx.analysis.heads import LINEAR
+from featx.analysis.heads import ATTENTION, LINEAR
 from featx.analysis.heads.stored import ARRAYS
 from featx.errors import BundleError
 
@@ -202,9 +202,14 @@ def _need(contract: Mapping[str, Any]) -> None:
 
 def _check_arrays(contract: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
     n_features = sum(one["n_features"] for one in contract["sets"])
-    is_plain = contract["form"] == LINEAR and contract["blocks"] == ["features"] and contract["prepare"] is None
     needed = {PEOPLE, *ARRAYS.get(contract["form"], ())}
-    if not needed <= set(arrays) or (is_plain and arrays["coef"].shape[-1] != n_features):
+    is_plain = needed <= set(arrays) and contract["blocks"] == ["features"] and contract["prepare"] is None
+    n_columns = n_features
+    if is_plain and contract["form"] == LINEAR:
+        n_columns = arrays["coef"].shape[-1]
+    if is_plain and contract["form"] == ATTENTION:
+        n_columns = arrays["query"].size * arrays["position"].size
+    if not needed <= set(arrays) or n_columns != n_features:
         got = {name: array.shape for name, array in sorted(arrays.items())}
         raise BundleError(
             f"a {contract['form']} head of {n_features} features must hold {' and '.join(sorted(needed))} for them; "

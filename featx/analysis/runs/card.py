@@ -8,7 +8,7 @@ from typing import Any
 from featx.analysis.adjust.confounds import MODES
 from featx.analysis.crossval import RESIDUAL
 from featx.analysis.features import TABLE, table_columns
-from featx.analysis.heads import get_head
+from featx.analysis.heads import ATTENTION, get_head
 from featx.analysis.inference.metrics import METRICS
 from featx.analysis.runs.bundle import Bundle
 
@@ -42,6 +42,8 @@ def _lines(contract: Mapping[str, Any]) -> Iterator[str]:
     yield f"- pipeline: {head.pipeline}"
     for name, value in contract["parameters"].items():
         yield f"- {name}: {value:.6g}" if isinstance(value, float) else f"- {name}: {value}"
+    if contract["form"] == ATTENTION:
+        yield "- what a slice weighs says where the head looks, and not why"
     yield from _treatment(contract)
     yield ""
     yield "## Wants"

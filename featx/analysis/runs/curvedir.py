@@ -49,6 +49,7 @@ def write_curves(request: Request, drawing: Drawing, curves: Curves, path: Path)
         "targets": list(request.targets),
         "heads": list(request.heads),
         "combinations": {name: list(sets) for name, sets in request.combinations.items()},
+        "aggregate": request.aggregate,
         "drawing": asdict(drawing),
         "folding": asdict(request.folding),
         "columns": asdict(request.columns),

@@ -211,6 +211,7 @@ def run_facts(
             "inferring": asdict(request.inferring),
             "options": {"device": request.options.device, "class_weight": request.options.class_weight},
             "given_splits": request.given_splits is not None,
+            "aggregate": request.aggregate,
         },
         "sources": [dict(one) for one in request.sources],
         "phenotypes": {"file": request.phenotypes_name, "sha256": request.phenotypes_sha256},

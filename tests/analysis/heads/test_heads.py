@@ -10,9 +10,11 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from featx.analysis.adjust.prepare import Prepare
 from featx.analysis.cohort.targets import BINARY, CONTINUOUS, KINDS, MULTICLASS, ORDINAL
 from featx.analysis.heads import (
+    ALONE,
     CLASSES,
     HEADS,
     TREES,
+    WANTS,
     HeadOptions,
     applies,
     chosen_parameters,
@@ -26,9 +28,10 @@ from featx.analysis.heads import (
 )
 from featx.errors import AnalysisError
 
-CASES = [(name, kind) for name in HEADS for kind in KINDS if applies(name, kind)]
+# A head that wants slices gets one, which is the whole row; see test_attention.py, test_direct.py.
+CASES = [(name, kind) for name in HEADS for kind in KINDS if applies(name, kind) and HEADS[name].wants != ALONE]
 LINEAR_CASES = [(name, kind) for name, kind in CASES if form_of(name) != TREES]
-LOOSE = ("elasticnet", "elasticnet-logistic", "softbins")  # whose tolerances say that they stop earlier
+LOOSE = ("elasticnet", "elasticnet-logistic", "softbins", "attention")  # whose tolerances say that they stop earlier
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -168,19 +171,22 @@ def test_a_head_tells_its_facts(name: str) -> None:
     assert "\n" not in head.pipeline + head.grid
     assert set(head.estimators) <= set(KINDS)
     assert {"cv", "prepare"} <= set(head.accepts)
+    assert head.wants in ("", *WANTS)
 
 
 def test_heads_are_listed_by_kind() -> None:
-    assert heads_for(ORDINAL) == ["ridge", "elasticnet", "boosting", "cumulative-logit"]
+    assert heads_for(ORDINAL) == ["ridge", "elasticnet", "boosting", "cumulative-logit", "attention", "direct"]
     assert heads_for(MULTICLASS) == ["logistic", "elasticnet-logistic", "boosting"]
 
 
 def test_unknown_heads_and_kinds_are_answered_with_the_known() -> None:
-    with pytest.raises(AnalysisError, match="'rigde' is not; known are 'boosting', .* and sklearn:module.Class"):
+    with pytest.raises(AnalysisError, match="'rigde' is not; known are 'attention', .* and sklearn:module.Class"):
         get_head("rigde")
     with pytest.raises(AnalysisError, match="'rank' is not; known are 'binary'"):
         applies("ridge", "rank")
-    with pytest.raises(AnalysisError, match="'ridge' does not suit a binary one; known are 'boosting', 'elasticnet-"):
+    with pytest.raises(
+        AnalysisError, match="'ridge' does not suit a binary one; known are 'attention', 'boosting', "
+    ):
         make_head("ridge", "binary", cv=[])
 
 
@@ -199,7 +205,7 @@ def test_options_that_a_head_cannot_obey_are_refused(name: str, kind: str, optio
         make_head(name, kind, cv=[], options=HeadOptions(**options))
 
 
-@pytest.mark.parametrize("name", ["logistic", "elasticnet-logistic", "boosting"])
+@pytest.mark.parametrize("name", ["logistic", "elasticnet-logistic", "boosting", "attention"])
 def test_class_weights_count_classes_alike(name: str) -> None:
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((200, 2)), (np.arange(200) % 10 == 0).astype(np.int64)
@@ -216,7 +222,7 @@ def test_class_weights_say_nothing_to_numbers() -> None:
     assert "class_weight" not in head.get_params()
 
 
-@pytest.mark.parametrize("name", heads_for(BINARY))
+@pytest.mark.parametrize("name", [one for one in heads_for(BINARY) if one != "direct"])
 def test_folds_without_a_class_are_refused(name: str) -> None:
     X, y = data(BINARY)
     with pytest.raises(AnalysisError, match="2 classes were given and 1 are there"):

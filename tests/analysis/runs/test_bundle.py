@@ -17,7 +17,7 @@ from featx.analysis.crossval import Data, Task, cross_validate
 from featx.analysis.features import combine
 from featx.analysis.fit import run
 from featx.analysis.folds.splits import TRAIN_ONLY, Folding, make_design
-from featx.analysis.heads import HEADS, HeadOptions, applies, make_head, predict_with, softbins
+from featx.analysis.heads import ALONE, HEADS, HeadOptions, applies, make_head, predict_with, softbins
 from featx.analysis.request import Result
 from featx.analysis.rows import prediction_table
 from featx.analysis.runs.bundle import (
@@ -37,7 +37,8 @@ from ..conftest import ONE, TWO, ask, excluded, feature_set, make_cohort, only, 
 
 NAMES = [f"sub-{at:02d}" for at in range(40)]
 FOREIGN = ("sklearn:neighbors.KNeighborsRegressor", "sklearn:neighbors.KNeighborsClassifier")
-CASES = [(name, kind) for name in (*HEADS, *FOREIGN) for kind in KINDS if applies(name, kind)]
+NAMES_OF_HEADS = [*(name for name, one in HEADS.items() if one.wants != ALONE), *FOREIGN]
+CASES = [(name, kind) for name in NAMES_OF_HEADS for kind in KINDS if applies(name, kind)]
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +158,12 @@ def test_other_formats_are_refused(tmp_path: Path, version: int, what: str) -> N
 
 @pytest.mark.parametrize(
     "name, kind, lacking",
-    [("ridge", CONTINUOUS, "coef"), ("boosting", BINARY, "trees"), ("softbins", CONTINUOUS, "coef")],
+    [
+        ("ridge", CONTINUOUS, "coef"),
+        ("boosting", BINARY, "trees"),
+        ("softbins", CONTINUOUS, "coef"),
+        ("attention", BINARY, "query"),
+    ],
 )
 def test_other_arrays_are_refused(tmp_path: Path, name: str, kind: str, lacking: str) -> None:
     made = bundle(name, kind)
@@ -173,6 +179,13 @@ def test_coefficients_of_other_features_are_refused(tmp_path: Path) -> None:
     short = {**made.arrays, "coef": made.arrays["coef"][1:]}
     with pytest.raises(BundleError, match="a linear head of 64 features must hold coef and intercept and people"):
         write_bundle(Bundle(made.contract, short), tmp_path / "one.npz")
+
+
+def test_a_query_of_other_features_is_refused(tmp_path: Path) -> None:
+    made = bundle("attention")
+    other = {**made.arrays, "position": np.zeros(3)}
+    with pytest.raises(BundleError, match="a pooling head of 64 features must hold coef and intercept and people"):
+        write_bundle(Bundle(made.contract, other), tmp_path / "one.npz")
 
 
 @pytest.mark.parametrize("key", ["sets", "form", "kind", "classes", "blocks", "prepare", "salt", "confounds"])

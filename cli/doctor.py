@@ -1,0 +1,187 @@
+"""featx doctor: what this machine has, and whether it computes what others compute."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+import featx
+from featx_cli.console import SOME_FAILED, cache_dir, progress, say
+
+if TYPE_CHECKING:
+    from featx.extraction.golden import Verdict
+    from featx.networks.sheet import Network
+
+EXTRAS = {
+    "torch": ("torch", "torchvision", "safetensors", "isal"),
+    "timm": ("timm",),
+    "monai": ("monai",),
+    "demo": ("nilearn",),
+    "tables": ("pyarrow", "openpyxl"),
+    "skops": ("skops",),
+    "dask": ("distributed",),
+}
+# One of each kind, quickly run.
+USUAL = ("squeezenet1_0.imagenet", "resnet18.imagenet", "vit_b_16.imagenet", "r3d_18.kinetics400", "sfcn.narrow")
+
+
+def command(
+    network: list[str] = typer.Option(
+        [],
+        "--network",
+        "-n",
+        help="Networks to run, wildcards too; '*' for all (an hour). Default: one of each kind.",
+    ),
+    device: str = typer.Option("auto", help="Where the golden image is run: auto, cpu or cuda."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead."),
+    write: Path | None = typer.Option(None, help="Write the golden features found here to a file.", hidden=True),
+) -> None:
+    """Say what this machine has (versions, extras, memory, GPUs, fetched networks), and test its arithmetic.
+
+    The golden image (the MNI152 brain that featx holds) is run through networks with fixed weights, and through every
+    network that was fetched; their features must be those that featx knows, or that were noted when the weights
+    were fetched, within a ten-thousandth. Exit code 3 if some are not: do not trust features of this machine then.
+    """
+    facts = _machine()
+    if not as_json:
+        _say_machine(facts)
+    verdicts = list(_verdicts(network, device, write))
+    if as_json:
+        rows = [
+            {**vars(one), "difference": None if math.isnan(one.difference) else one.difference} for one in verdicts
+        ]
+        say(json.dumps({**facts, "golden": rows}, indent=2))
+    else:
+        _say_verdicts(verdicts)
+    if any(not one.reproduced and not math.isnan(one.difference) for one in verdicts):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _machine() -> dict[str, Any]:
+    cache = cache_dir()
+    fetched = sorted(cache.glob("*")) if cache.is_dir() else []
+    at = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    return {
+        "featx": featx.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "extras": {extra: {name: _version(name) for name in packages} for extra, packages in EXTRAS.items()},
+        "gpus": _gpus(),
+        "cache": str(cache),
+        "cache_files": {path.name: path.stat().st_size for path in fetched if path.is_file()},
+        "cache_free_gib": round(shutil.disk_usage(at).free / 2**30, 1),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _gpus() -> list[dict[str, Any]]:
+    try:
+        import torch
+    except ImportError:
+        return []
+    found = []
+    for at in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(at)
+        free, total = torch.cuda.mem_get_info(at)
+        found.append(
+            {
+                "name": about.name,
+                "capability": f"{about.major}.{about.minor}",
+                "memory_gib": round(total / 2**30, 1),
+                "free_gib": round(free / 2**30, 1),
+            }
+        )
+    return found
+
+
+def _say_machine(facts: dict[str, Any]) -> None:
+    say(f"featx {facts['featx']}, Python {facts['python']}, {facts['platform']}")
+    say(f"{facts['processors']} processors, {facts['memory_gib']} GiB of memory")
+    for gpu in facts["gpus"]:
+        say(f"GPU: {gpu['name']}, {gpu['memory_gib']} GiB ({gpu['free_gib']} free), compute {gpu['capability']}")
+    if not facts["gpus"]:
+        say("GPU: none that torch sees; extraction runs on the CPU")
+    for extra, packages in facts["extras"].items():
+        there = [f"{name} {number}" for name, number in packages.items() if number]
+        absent = [name for name, number in packages.items() if not number]
+        told = ", ".join(there) + (f"{'; ' if there else ''}without {', '.join(absent)}" if absent else "")
+        say(f"  extra {extra:7} {told}" + (f" (pip install 'featx[{extra}]')" if absent else ""))
+    files = facts["cache_files"]
+    size = sum(files.values()) / 1e6
+    say(f"cache {facts['cache']}: {len(files)} files, {size:.0f} MB; {facts['cache_free_gib']} GiB free there")
+
+
+def _verdicts(patterns: Sequence[str], device: str, write: Path | None) -> Iterator[Verdict]:
+    try:
+        from featx.extraction import golden
+        from featx.extraction.engine import choose_device
+    except ImportError as error:
+        say(f"golden image: not run, for {error.name} is not there; this machine can fit and report, not extract")
+        return
+    on = choose_device(device)
+    chosen, cache = _chosen(patterns), cache_dir()
+    known: dict[str, Any] = {}
+    with progress("golden image", "networks") as update:
+        for at, sheet in enumerate(chosen, start=1):
+            if golden.skeleton(sheet) not in known:
+                verdict, known[golden.skeleton(sheet)] = golden.check_architecture(sheet, on)
+                yield verdict
+            if golden.is_fetched(sheet, cache):
+                yield golden.check_official(sheet, cache, on)
+            update(at, len(chosen), f", {sheet.name}")
+    if write:
+        write.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n", "utf-8")
+
+
+def _chosen(patterns: Sequence[str]) -> list[Network]:
+    """Networks that are asked for; without: the usual ones, and those that were fetched."""
+    from featx.errors import NetworkError, known
+    from featx.extraction.golden import is_fetched
+    from featx.networks import NETWORKS
+
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in NETWORKS):
+            raise NetworkError(
+                f"a network must be in the table; {pattern!r} matches none; {known(NETWORKS, pattern)}; "
+                "`featx networks list` shows all"
+            )
+    if patterns:
+        return [sheet for name, sheet in NETWORKS.items() if any(fnmatchcase(name, one) for one in patterns)]
+    return [sheet for name, sheet in NETWORKS.items() if name in USUAL or is_fetched(sheet, cache_dir())]
+
+
+def _say_verdicts(verdicts: Sequence[Verdict]) -> None:
+    if not verdicts:
+        return
+    say("golden image (largest difference of a feature, relative to the largest of its set):")
+    width = max(len(one.network) for one in verdicts)
+    for one in verdicts:
+        if math.isnan(one.difference):
+            told = "nothing is known to compare with; `featx networks fetch` notes it where the weights are fetched"
+        else:
+            told = f"{one.difference:.1e}, {'reproduced' if one.reproduced else 'NOT REPRODUCED'}"
+        say(f"  {one.network:{width}}  {one.weights:8} weights  {one.seconds:5.1f} s  {told}")
+    bad = [one.network for one in verdicts if not one.reproduced and not math.isnan(one.difference)]
+    if bad:
+        say(
+            f"This machine does not reproduce {', '.join(bad)}: do not use its features. Compare the versions above, "
+        )
+        say("try --device cpu, and look for a setting that lowers the precision (TF32, half).")
