@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,14 +58,18 @@ def command(
         _say_machine(facts)
     verdicts = list(_verdicts(network, device, write))
     if as_json:
-        rows = [
-            {**vars(one), "difference": None if math.isnan(one.difference) else one.difference} for one in verdicts
-        ]
+        rows = [_row(one) for one in verdicts]
         say(json.dumps({**facts, "golden": rows}, indent=2))
     else:
         _say_verdicts(verdicts)
     if any(not one.reproduced and not math.isnan(one.difference) for one in verdicts):
         raise typer.Exit(SOME_FAILED)
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON has it, which knows neither NaN nor infinity."""
+    difference = verdict.difference if math.isfinite(verdict.difference) else None
+    return {**vars(verdict), "difference": difference, "reproduced": verdict.reproduced}
 
 
 def _machine() -> dict[str, Any]:
@@ -133,6 +138,7 @@ def _verdicts(patterns: Sequence[str], device: str, write: Path | None) -> Itera
     try:
         from featx.extraction import golden
         from featx.extraction.engine import choose_device
+        from featx.networks.weights import OFFICIAL
     except ImportError as error:
         say(f"golden image: not run, for {error.name} is not there; this machine can fit and report, not extract")
         return
@@ -142,10 +148,11 @@ def _verdicts(patterns: Sequence[str], device: str, write: Path | None) -> Itera
     with progress("golden image", "networks") as update:
         for at, sheet in enumerate(chosen, start=1):
             if golden.skeleton(sheet) not in known:
-                verdict, known[golden.skeleton(sheet)] = golden.check_architecture(sheet, on)
+                verdict = golden.tried(partial(golden.check_architecture, sheet, on), sheet.name, golden.GOLDEN)
+                known[golden.skeleton(sheet)] = verdict.features
                 yield verdict
             if golden.is_fetched(sheet, cache):
-                yield golden.check_official(sheet, cache, on)
+                yield golden.tried(partial(golden.check_official, sheet, cache, on), sheet.name, OFFICIAL)
             update(at, len(chosen), f", {sheet.name}")
     if write:
         write.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n", "utf-8")
@@ -174,14 +181,14 @@ def _say_verdicts(verdicts: Sequence[Verdict]) -> None:
     say("golden image (largest difference of a feature, relative to the largest of its set):")
     width = max(len(one.network) for one in verdicts)
     for one in verdicts:
-        if math.isnan(one.difference):
+        if one.told:
+            told = f"not run: {one.told}"
+        elif math.isnan(one.difference):
             told = "nothing is known to compare with; `featx networks fetch` notes it where the weights are fetched"
         else:
             told = f"{one.difference:.1e}, {'reproduced' if one.reproduced else 'NOT REPRODUCED'}"
         say(f"  {one.network:{width}}  {one.weights:8} weights  {one.seconds:5.1f} s  {told}")
     bad = [one.network for one in verdicts if not one.reproduced and not math.isnan(one.difference)]
     if bad:
-        say(
-            f"This machine does not reproduce {', '.join(bad)}: do not use its features. Compare the versions above, "
-        )
-        say("try --device cpu, and look for a setting that lowers the precision (TF32, half).")
+        say(f"This machine does not reproduce {', '.join(bad)}: do not use its features. Compare the versions")
+        say("above, try --device cpu, and look for a setting that lowers the precision (TF32, half).")

@@ -13,8 +13,8 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from featx.errors import DependencyError, FeatxError, first_line
 from featx.extraction.engine import full_float32
 from featx.extraction.plan import Request, Wish, request_of
 from featx.featureset import digest
@@ -32,6 +33,7 @@ from featx.networks.recipe import describe, prepare
 from featx.networks.sheet import PICTURES, Network
 from featx.networks.weights import OFFICIAL, build, load_network
 
+GOLDEN = "golden"
 TOLERANCE = 1e-4  # of the largest feature of a set; float32 on another CPU or GPU stays below 1e-5 (TF32 would not)
 N_SLICES = 2
 N_KEPT = 8
@@ -52,12 +54,18 @@ class Verdict:
         Largest difference to what is known, relative to the largest feature of its set; NaN if nothing is known.
     seconds : float
         That the network took, building and weights included.
+    features : dict
+        What it gave.
+    told : str
+        Why it could not be run; "" where it was.
     """
 
     network: str
     weights: str
     difference: float
     seconds: float
+    features: Features = field(default_factory=dict)
+    told: str = ""
 
     @property
     def reproduced(self) -> bool:
@@ -68,7 +76,7 @@ class Verdict:
 def golden_request(sheet: Network) -> Request:
     """The sheet's default taps along its first default view, of pictures a few slices, averaged."""
     few = sheet.takes == PICTURES and "slices" not in sheet.fixed
-    return request_of(sheet, "golden", Wish(views=sheet.default_views[:1], n_slices=N_SLICES if few else None))
+    return request_of(sheet, GOLDEN, Wish(views=sheet.default_views[:1], n_slices=N_SLICES if few else None))
 
 
 def skeleton(sheet: Network) -> str:
@@ -143,8 +151,18 @@ def known_features() -> Mapping[str, Features]:
     return found
 
 
-def check_architecture(sheet: Network, device: str) -> tuple[Verdict, Features]:
-    """A network with golden weights against golden.json, and the features it gave."""
+def tried(check: Callable[[], Verdict], network: str, weights: str) -> Verdict:
+    """A check's verdict; where the network cannot be run, one that says why, which costs no other network its own."""
+    try:
+        return check()
+    except DependencyError as error:  # what is not installed is no fault of the machine
+        return Verdict(network, weights, math.nan, 0, told=str(error))
+    except (FeatxError, RuntimeError, MemoryError) as error:
+        return Verdict(network, weights, math.inf, 0, told=first_line(error))
+
+
+def check_architecture(sheet: Network, device: str) -> Verdict:
+    """A network with golden weights against golden.json."""
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         network = build(sheet).eval()
@@ -152,7 +170,7 @@ def check_architecture(sheet: Network, device: str) -> tuple[Verdict, Features]:
     found = golden_features(sheet, network, device)
     wanted = known_features().get(skeleton(sheet))
     worst = math.nan if wanted is None else difference(found, wanted)
-    return Verdict(sheet.name, "golden", worst, time.perf_counter() - start), found
+    return Verdict(sheet.name, GOLDEN, worst, time.perf_counter() - start, found)
 
 
 # --- a network's own weights ----------------------------------------------------------------------------------
@@ -186,7 +204,7 @@ def check_official(sheet: Network, cache: Path, device: str) -> Verdict:
     noted = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     same = (noted.get("skeleton"), noted.get("weights_sha256")) == (skeleton(sheet), loaded.sha256)
     worst = difference(found, noted["features"]) if same else math.nan
-    return Verdict(sheet.name, OFFICIAL, worst, time.perf_counter() - start)
+    return Verdict(sheet.name, OFFICIAL, worst, time.perf_counter() - start, found)
 
 
 def _note_file(sheet: Network, cache: Path) -> Path:

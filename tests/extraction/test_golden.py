@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from featx.errors import DependencyError, WeightsError
 from featx.extraction import golden
 from featx.networks import NETWORKS, get_network
 from featx.networks.weights import build, load_network
@@ -24,10 +25,10 @@ def test_every_architecture_of_the_table_is_known():
 
 @pytest.mark.parametrize("name", QUICK)
 def test_this_machine_reproduces_the_golden_features(name):
-    verdict, found = golden.check_architecture(get_network(name), "cpu")
+    verdict = golden.check_architecture(get_network(name), "cpu")
     assert verdict.difference < golden.TOLERANCE / 5
     assert verdict.reproduced
-    assert all(one["scale"] > 0 for one in found.values())
+    assert all(one["scale"] > 0 for one in verdict.features.values())
 
 
 def test_another_recipe_weight_or_architecture_is_seen():
@@ -72,6 +73,23 @@ def test_golden_weights_depend_on_names_and_shapes_alone():
 )
 def test_differences(found, wanted):
     assert golden.difference(found, {"a": {"scale": 1.0, "values": [1.0]}}) == wanted
+
+
+@pytest.mark.parametrize(
+    "error, difference, told",
+    [
+        (DependencyError("MONAI must be installed"), math.nan, "MONAI must be installed"),
+        (WeightsError("weights must be whole"), math.inf, "weights must be whole"),
+        (RuntimeError("CUDA error: no kernel\nmore"), math.inf, "CUDA error: no kernel"),
+    ],
+)
+def test_a_network_that_cannot_be_run_is_told(error, difference, told):
+    def check():
+        raise error
+
+    verdict = golden.tried(check, "some.net", "golden")
+    np.testing.assert_equal((verdict.network, verdict.difference, verdict.told), ("some.net", difference, told))
+    assert not verdict.reproduced
 
 
 def test_official_weights_are_held_to_what_was_noted_beside_them(tmp_path):
