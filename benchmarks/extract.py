@@ -170,7 +170,7 @@ def _plain_squeezenet():
 
 
 def _job(args: argparse.Namespace):
-    from featx.extraction.engine import load_job
+    from featx.extraction.job import load_job
     from featx.extraction.plan import make_request
 
     return load_job(make_request(args.network, weights=SEED), "cpu", Path("unused"))
@@ -192,7 +192,7 @@ def bare(args: argparse.Namespace) -> float:
     """Forward passes of the very network that featx runs, over one prepared tensor."""
     import torch
 
-    from featx.extraction.engine import keep_pages
+    from featx.extraction.device import keep_pages
     from featx.images.volume import read_volume
     from featx.networks.look import look
     from featx.networks.optimise import optimise

@@ -76,7 +76,7 @@ def run_one(args: argparse.Namespace) -> dict:
     """Extract with one network and tell how it went."""
     import torch
 
-    from featx.extraction.engine import load_job
+    from featx.extraction.job import load_job
     from featx.extraction.plan import make_request
     from featx.images.index import Image, index_images
 
@@ -110,7 +110,8 @@ def run_one(args: argparse.Namespace) -> dict:
 
 
 def _extract(images, job, output: Path, args: argparse.Namespace) -> list[float]:
-    from featx.extraction.engine import default_workers, extract
+    from featx.extraction.device import default_workers
+    from featx.extraction.engine import extract
 
     times: list[float] = []
     extract(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from featx import schema
+from featx.errors import StoreError
 from featx_cli.console import SOME_FAILED, progress, say, say_codes
 
 if TYPE_CHECKING:
@@ -30,29 +31,43 @@ def command(
     ),
     output: Path = typer.Option(Path("check.csv"), "--output", "-o", help="The table to write."),
     resample: bool = typer.Option(False, help="As for `featx extract --resample`: any grid will do."),
+    accept: list[str] = typer.Option(
+        [],
+        help="As for `featx extract --accept`: let a misfit through, and tell it: background-not-zero, standardised, "
+        "not-a-scan, not-skull-stripped, too-little-brain, not-registered or wrong-range. May be repeated.",
+    ),
+    recipe: Path | None = typer.Option(
+        None, help="TOML file for a network of your own, --network python:package.module:factory."
+    ),
     workers: int = typer.Option(-1, min=-1, help="Threads that read; -1 chooses (one per core, up to 8)."),
 ) -> None:
     """Hold images against what networks want of them: a table with one row per image and network.
 
     Each image is read once and looked at for 0.02 s: grid, orientation and place; skull, size and registration,
-    against the MNI152 template; range, clipping, NaN. `featx extract` judges the same way and refuses the same
-    images. Without --network, only what no network can use is told. Needs no torch. The exit code is 3 where
-    something does not fit. Left and right exchanged cannot be seen.
+    against the MNI152 template; range, clipping, NaN. `featx extract` judges the same way, refuses the same images
+    and lets the same ones through. Without --network, only what no network can use is told. Needs no torch. The exit
+    code is 3 where something does not fit. Left and right exchanged cannot be seen.
 
     \b
     Example:
     featx check images.csv -n squeezenet1_0.imagenet -n 'sfcn.*' -o check.csv
     """
+    from featx import store
     from featx.extraction.checking import check_images
+    from featx.images.contract import check_accepted
     from featx.images.index import index_images
 
-    wants = _wants(network, resample)
+    wants = _wants(network, recipe, resample)
+    check_accepted(accept)
+    store.check_writable(output)
+    if output.exists() and Path(images).exists() and output.samefile(images):
+        raise StoreError(f"the table must be a file of its own; {output} is the index that is read; name another -o")
     found = index_images(images)
     threads = workers if workers >= 0 else min(8, os.cpu_count() or 1)
     counts = Counts()
     start = time.monotonic()
     with progress("check", "images") as update, _table(output) as write:
-        for done, (_, rows) in enumerate(check_images(found, wants, threads), start=1):
+        for done, (_, rows) in enumerate(check_images(found, wants, threads, accept), start=1):
             write(rows)
             _count(rows, counts)
             update(done, len(found), f", {counts.images['unfit']} unfit" if counts.images["unfit"] else "")
@@ -93,21 +108,27 @@ def _count(rows: Sequence[Row], counts: Counts) -> None:
     counts.images["unfit"] += any(row["fits"] == "no" for row in rows)
 
 
-def _wants(names: Sequence[str], resample: bool) -> list[Wants]:
+def _wants(names: Sequence[str], recipe: Path | None, resample: bool) -> list[Wants]:
     """Contracts of the networks that are named, wildcards resolved, each once."""
     from featx.extraction.checking import wants_of
-    from featx.networks import NETWORKS, get_network
+    from featx.extraction.plan import divide_name, make_requests
+    from featx.networks import NETWORKS
+    from featx.networks.described import read_recipe
 
+    if not names and recipe is None:
+        return []
     wanted: list[str] = []
-    for name in (one.partition("@")[0] for one in names):
+    for name in (divide_name(one)[0] for one in names):
         wanted += [known for known in NETWORKS if fnmatchcase(known, name)] or [name]
-    sheets = [get_network(name) for name in dict.fromkeys(wanted)]
-    return [wants_of(sheet.recipe, sheet.name, resampling=resample) for sheet in sheets]
+    facts = None if recipe is None else read_recipe(recipe)
+    requests = make_requests(list(dict.fromkeys(wanted)), recipe=facts, resampling=resample)
+    return [wants_of(one.recipe, one.sheet.name, resampling=one.resampling) for one in requests]
 
 
 @contextlib.contextmanager
 def _table(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
     """A function that appends rows to a table, which gets its name when all are in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     try:
         with beside.open("w", newline="", encoding="utf-8") as file:
@@ -131,5 +152,5 @@ def _say_counts(counts: Counts, networks: Sequence[str], total: int) -> None:
         return
     say(
         f"{unfit} do not fit. Mend what the sentences name and check again, or go on without them: "
-        "`featx extract` refuses the same ones, and lets one through with --resample or --accept CODE."
+        "`featx extract` refuses the same ones; there as here, --resample or --accept CODE lets one through."
     )

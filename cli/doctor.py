@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import featx
+from featx.errors import DependencyError
 from featx_cli.console import SOME_FAILED, cache_dir, progress, say
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def _version(package: str) -> str:
 def _gpus() -> list[dict[str, Any]]:
     try:
         import torch
-    except ImportError:
+    except ImportError:  # told with the golden image
         return []
     found = []
     for at in range(torch.cuda.device_count()):
@@ -137,11 +139,15 @@ def _say_machine(facts: dict[str, Any]) -> None:
 def _verdicts(patterns: Sequence[str], device: str, write: Path | None) -> Iterator[Verdict]:
     try:
         from featx.extraction import golden
-        from featx.extraction.engine import choose_device
+        from featx.extraction.device import choose_device
         from featx.networks.weights import OFFICIAL
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS["torch"]:
+            raise
         say(f"golden image: not run, for {error.name} is not there; this machine can fit and report, not extract")
         return
+    except ImportError as error:  # torch is there and broken
+        raise DependencyError(f"torch must load to extract; it does not here ({error}); install it again") from error
     on = choose_device(device)
     chosen, cache = _chosen(patterns), cache_dir()
     known: dict[str, Any] = {}
@@ -160,19 +166,20 @@ def _verdicts(patterns: Sequence[str], device: str, write: Path | None) -> Itera
 
 def _chosen(patterns: Sequence[str]) -> list[Network]:
     """Networks that are asked for; without: the usual ones, and those that were fetched."""
-    from featx.errors import NetworkError, known
-    from featx.extraction.golden import is_fetched
-    from featx.networks import NETWORKS
+    from featx.errors import FeatxError
+    from featx.extraction.golden import is_fetched, noted_networks
+    from featx.networks import NETWORKS, get_network
 
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in NETWORKS):
-            raise NetworkError(
-                f"a network must be in the table; {pattern!r} matches none; {known(NETWORKS, pattern)}; "
-                "`featx networks list` shows all"
-            )
     if patterns:
-        return [sheet for name, sheet in NETWORKS.items() if any(fnmatchcase(name, one) for one in patterns)]
-    return [sheet for name, sheet in NETWORKS.items() if name in USUAL or is_fetched(sheet, cache_dir())]
+        names = [name for one in patterns for name in ([n for n in NETWORKS if fnmatchcase(n, one)] or [one])]
+        return [get_network(name) for name in dict.fromkeys(names)]
+    cache = cache_dir()
+    usual = [sheet for name, sheet in NETWORKS.items() if name in USUAL or is_fetched(sheet, cache)]
+    others = []
+    for name in noted_networks(cache):  # those that are named by a pattern
+        with contextlib.suppress(FeatxError):
+            others += [get_network(name)] if name not in NETWORKS else []
+    return usual + others
 
 
 def _say_verdicts(verdicts: Sequence[Verdict]) -> None:
@@ -188,7 +195,9 @@ def _say_verdicts(verdicts: Sequence[Verdict]) -> None:
         else:
             told = f"{one.difference:.1e}, {'reproduced' if one.reproduced else 'NOT REPRODUCED'}"
         say(f"  {one.network:{width}}  {one.weights:8} weights  {one.seconds:5.1f} s  {told}")
-    bad = [one.network for one in verdicts if not one.reproduced and not math.isnan(one.difference)]
-    if bad:
-        say(f"This machine does not reproduce {', '.join(bad)}: do not use its features. Compare the versions")
+    bad = [one for one in verdicts if not one.reproduced and not math.isnan(one.difference)]
+    if arithmetic := [one.network for one in bad if not one.told]:
+        say(f"This machine does not reproduce {', '.join(arithmetic)}: do not use its features. Compare the versions")
         say("above, try --device cpu, and look for a setting that lowers the precision (TF32, half).")
+    if broken := [one.network for one in bad if one.told]:
+        say(f"{', '.join(broken)} could not be run: see there.")

@@ -12,7 +12,8 @@ import typer
 from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_codes, say_reasons, write_failures
 
 if TYPE_CHECKING:
-    from featx.extraction.engine import Job, Summary
+    from featx.extraction.engine import Summary
+    from featx.extraction.job import Job
     from featx.extraction.plan import Request
 
 
@@ -44,8 +45,8 @@ def command(
     resample: bool = typer.Option(False, help="Resample volumes on another grid by their affine, not refuse them."),
     accept: list[str] = typer.Option(
         [],
-        help="Let a misfit through, knowingly: background-not-zero, not-skull-stripped, too-little-brain, "
-        "not-registered or wrong-range (`featx check` tells them). May be repeated.",
+        help="Let a misfit through, knowingly: background-not-zero, standardised, not-a-scan, not-skull-stripped, "
+        "too-little-brain, not-registered or wrong-range (`featx check` tells them). May be repeated.",
     ),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     batch_size: int = typer.Option(0, min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU 8)."),
@@ -91,17 +92,20 @@ def command(
     found = index_images(images)
     store.check_writable(output)
     try:
+        from featx.extraction import device as devices
         from featx.extraction import engine
+        from featx.extraction.job import load_job
     except ImportError as error:
+        what = f"{error.name} is not there" if error.name else f"one of them does not load ({error})"
         raise DependencyError(
-            f"`featx extract` needs torch and torchvision; {error.name} is not there; run pip install 'featx[torch]'"
+            f"`featx extract` needs torch and torchvision; {what}; run pip install 'featx[torch]'"
         ) from error
-    on = engine.choose_device(device)
+    on = devices.choose_device(device)
     if dry_run:
         requests = [one for one in requests if _say_download(one)]
     with progress("weights", "bytes") as update:
         jobs = [
-            engine.load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, ""), accept=accept)
+            load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, ""), accept=accept)
             for one in requests
         ]
     todo = sum(map(bool, engine.missing_jobs(found, jobs, output).values()))
@@ -115,7 +119,7 @@ def command(
             output,
             device=on,
             batch_size=batch_size,
-            workers=workers if workers >= 0 else engine.default_workers(on),
+            workers=workers if workers >= 0 else devices.default_workers(on),
             on_progress=lambda at: update(at.finished, at.total, f", {at.failed} failed" if at.failed else ""),
         )
     _say_summary(summary, output)

@@ -83,7 +83,7 @@ def command(
 
     Slices that a feature file keeps apart become one row per image by --aggregate; with concat, the head attention
     learns what to look at. The head direct takes a network's own prediction as it is: years, or the probability of
-    the second level in sorted order (M of F and M, 1 of 0 and 1). `featx heads` says what a head wants.
+    the level that is meant by its name (M of F and M, 1 of 0 and 1). `featx heads` says what a head wants.
 
     \b
     Examples:

@@ -128,7 +128,7 @@ def _ages(sheet: Network) -> list[str]:
 
 
 def _example(sheet: Network, name: str) -> str:
-    asked = name if sheet.weights or ":" in name else f"{name}@random:0"
+    asked = name if sheet.weights or name.startswith(("file:", "python:")) else f"{name}@random:0"
     extra = f" (needs pip install 'featx[{sheet.extra}]')" if sheet.extra != "torch" else ""
     return f"featx extract images.csv --network {asked} -o features.h5{extra}"
 

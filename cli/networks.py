@@ -299,21 +299,43 @@ def _fetch(sheet: Network, weights: Weights, folder: Path) -> None:
 
 
 def _note_golden(sheet: Network, folder: Path) -> None:
-    """Note what these weights give here of the golden image, so that `featx doctor` can hold other machines to it."""
-    try:
-        from featx.extraction import golden
-    except ImportError:  # no torch here
+    """Note what these weights give here of the golden image, so that `featx doctor` can hold other machines to it.
+
+    That it cannot be noted costs the weights nothing; that they do not fit their network is a failure of theirs.
+    """
+    from featx.errors import FeatxError, WeightsError, first_line
+
+    if not _has_torch():
         return
-    golden.note(sheet, folder)
+    from featx.extraction import golden
+
+    try:
+        golden.note(sheet, folder)
+    except WeightsError:
+        raise
+    except (FeatxError, ImportError, OSError, RuntimeError, MemoryError) as error:
+        say(f"{sheet.name}: no golden features could be noted for `featx doctor` ({first_line(error)})")
+        return
     say(f"{sheet.name}: golden features noted for `featx doctor`")
+
+
+def _has_torch() -> bool:
+    """Whether what the extra torch brings is there; a laptop fetches without it, or with a torch that came alone."""
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _convert(sheet: Network, weights: Weights, folder: Path, on_progress: Progress) -> bool:
     """Fetch and convert; False where there is no torch to convert with."""
-    try:
-        from featx.networks.checkpoint import read_official
-    except ImportError:
+    if not _has_torch():
         return False
+    from featx.networks.checkpoint import read_official
+
     read_official(sheet, weights, folder, on_progress)
     return True
 

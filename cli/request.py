@@ -90,7 +90,7 @@ def make_request(wish: Asked, **more: Any) -> Request:
         phenotypes_name=wish.features[-1].name,
         phenotypes_sha256=file_sha256(wish.features[-1]),
         sources=tuple(sources),
-        cautions=_cautions(phenotypes, targets, sets),
+        cautions=_cautions(phenotypes, targets, sets) + _accepted(files, sets),
         training=_training(sets),
         is_biobank=phenotypes.is_ukb,
         aggregate=wish.aggregate,
@@ -228,6 +228,22 @@ def _cautions(phenotypes: Phenotypes, targets: Sequence[str], sets: Mapping[str,
         first = next(iter(sets.values()))
         found += [Caution(code, sentence) for code, sentence in cautions_of_sessions(map(str, first.session_id))]
     return tuple(found)
+
+
+def _accepted(files: Sequence[Path], sets: Mapping[str, FeatureSet]) -> tuple[Caution, ...]:
+    """A caution where images that do not fit a network were let through when its features were extracted."""
+    labels = {name.split("/")[0] for name in sets}
+    rows = [row for path in files for row in store.read_accepted(path) if row["network"] in labels]
+    if not rows:
+        return ()
+    n_images, codes = len({row[schema.IMAGE_ID] for row in rows}), sorted({row["code"] for row in rows})
+    return (
+        Caution(
+            "accepted-misfits",
+            f"{n_images} {'image was' if n_images == 1 else 'images were'} let through at extraction although not "
+            f"fitting the network ({', '.join(codes)}); such as {rows[0][schema.IMAGE_ID]!r}: {rows[0]['sentence']}",
+        ),
+    )
 
 
 def _training(sets: Mapping[str, FeatureSet]) -> dict[str, tuple[str, tuple[float, float] | None]]:

@@ -10,6 +10,7 @@ and pooled one way, says of every image::
     /sets/<name>/session_id      utf-8   (n_images,)              "" where there is none
     /sets/<name> attributes      PROVENANCE, its digest under `KEY`, that of the three id columns under `IDS_SHA256`
     /failures/<column>           utf-8   (n_failures,)            the columns of FAILURES
+    /accepted/<column>           utf-8   (n_accepted,)            the same, of misfits that were let through
 
 ``<name>`` is ``network[@weights]/view/tap/pooling``, such as ``squeezenet1_0.imagenet/axial/fire5/mean`` or
 ``sfcn.ukb_age@random-0/volume/features/mean``.
@@ -56,6 +57,7 @@ FORMAT = "featx-features"
 FORMAT_VERSION = 1
 SETS = "sets"
 FAILURES_GROUP = "failures"
+ACCEPTED_GROUP = "accepted"
 FEATURES = "features"
 IMAGE_ID = "image_id"
 PARTICIPANT_ID = "participant_id"
@@ -102,7 +104,7 @@ FAILURES = (
     Column("sentence", "text", "what must be how, what was got, where, what to do"),
 )
 
-# `featx check`: what fits whom, and what was measured (see featx.images.contract).
+# `featx check`: what fits whom, and what was measured (see featx.images.findings).
 CHECKS = (
     Column(IMAGE_ID, "text", "the image"),
     Column("network", "text", "whose contract it was held against; empty where none was named"),
@@ -118,6 +120,8 @@ CHECKS = (
     Column("high", "float", "largest voxel"),
     Column("bright", "float", "90th percentile of the voxels above 0"),
     Column("at_top", "float", "share of the voxels above 0 that have the largest value"),
+    Column("below", "float", "share of the voxels that are not near 0 which lie below it"),
+    Column("of_one_value", "float", "share of what is brighter than a tenth of bright tissue that has one value"),
     Column("litres", "float", "volume of what is brighter than a tenth of bright tissue"),
     Column("outside", "float", "share of the space far outside the template's brain that is not dark"),
     Column("overlap", "float", "share of it in the part of the template's brain of the same volume"),
@@ -273,7 +277,7 @@ CURVE_JSON = "curve.json"
 REASONS = {
     # images
     "missing-file": "the file is not there or may not be read",
-    "unsupported-format": "the file's name ends in nothing that featx reads",
+    "unsupported-format": "the file's name ends in nothing that featx reads, or its voxels are no plain numbers",
     "unreadable": "the file is not what its name says",
     "truncated": "the file ends before its data do",
     "not-3d": "the image has several frames, or fewer than three axes",
@@ -285,6 +289,8 @@ REASONS = {
     "wrong-place": "the grid lies elsewhere in the space than the network wants",
     "oblique": "the voxel axes do not run along the axes of the space",
     "background-not-zero": "what lies outside the brain has one value, and that is not 0",
+    "standardised": "many voxels lie below 0: grey values were standardised before",
+    "not-a-scan": "much of the brain has one value: a mask, labels, or a scan that is cut off",
     "not-skull-stripped": "more is bright than a brain: its skull, mostly",
     "too-little-brain": "less is bright than a whole brain",
     "not-registered": "the brain does not lie where the template's brain lies",

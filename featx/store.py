@@ -76,9 +76,19 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def read_failures(path: Path) -> list[Failure]:
     """The failures table of a feature file: one dict per row, keys as in `featx.schema.FAILURES`."""
+    return _read_rows(path, schema.FAILURES_GROUP)
+
+
+def read_accepted(path: Path) -> list[Failure]:
+    """Misfits that were let through: rows like those of `read_failures`, of images that have features."""
+    return _read_rows(path, schema.ACCEPTED_GROUP)
+
+
+def _read_rows(path: Path, table: str) -> list[Failure]:
     with _open(path) as file:
-        group = file[schema.FAILURES_GROUP]
-        columns = {name: group[name].asstr()[:] for name in schema.names(schema.FAILURES)}
+        if table not in file:  # files of before that table
+            return []
+        columns = {name: file[table][name].asstr()[:] for name in schema.names(schema.FAILURES)}
     rows = zip(*columns.values(), strict=True)
     return [dict(zip(columns, map(str, row), strict=True)) for row in rows]
 
@@ -194,7 +204,9 @@ def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
 # --- writing --------------------------------------------------------------------------------------------------
 
 
-def write_sets(path: Path, sets: Sequence[FeatureSet], failures: Sequence[Failure] = ()) -> None:
+def write_sets(
+    path: Path, sets: Sequence[FeatureSet], failures: Sequence[Failure] = (), accepted: Sequence[Failure] = ()
+) -> None:
     """Write a new feature file, verified before it gets its name. Rows are sorted by image id.
 
     Raises
@@ -208,7 +220,8 @@ def write_sets(path: Path, sets: Sequence[FeatureSet], failures: Sequence[Failur
             group = _make_set(file, one.name, one.provenance, one.X.shape)
             group[schema.FEATURES][...] = one.X[order]
             _write_ids(group, [ids[order] for ids in (one.image_id, one.participant_id, one.session_id)])
-        _write_failures(file, failures)
+        _write_rows(file, schema.FAILURES_GROUP, failures)
+        _write_rows(file, schema.ACCEPTED_GROUP, accepted)
 
 
 def merge_files(sources: Sequence[Path], output: Path) -> None:
@@ -237,7 +250,8 @@ def merge_files(sources: Sequence[Path], output: Path) -> None:
         with _new_file(output) as merged:
             for name in sorted(holders):
                 done[name] = _merge_set(merged, name, holders[name])
-            _write_failures(merged, _still_failing([path for path, _ in files], done))
+            _write_rows(merged, schema.FAILURES_GROUP, _still_failing([path for path, _ in files], done))
+            _write_rows(merged, schema.ACCEPTED_GROUP, _all_accepted([path for path, _ in files]))
 
 
 def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File]]) -> set[str]:
@@ -295,6 +309,12 @@ def _still_failing(paths: Sequence[Path], done: Mapping[str, set[str]]) -> list[
         by_network[network] = by_network.get(network, ids) & ids
     by_network[""] = set.intersection(*by_network.values()) if by_network else set()  # a failure of all networks
     return [last[key] for key in sorted(last) if key[0] not in by_network.get(key[1], set())]
+
+
+def _all_accepted(paths: Sequence[Path]) -> list[Failure]:
+    """Every accepted misfit of an image in a network, once."""
+    rows = {(row[schema.IMAGE_ID], row["network"], row["code"]): row for path in paths for row in read_accepted(path)}
+    return [rows[key] for key in sorted(rows)]
 
 
 @contextlib.contextmanager
@@ -394,7 +414,7 @@ def _write_text(group: h5py.Group, name: str, values: Sequence[str] | NDArray[np
     group.create_dataset(name, data=np.asarray(values, dtype=object), dtype=_TEXT)
 
 
-def _write_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
-    group = file.create_group(schema.FAILURES_GROUP)
+def _write_rows(file: h5py.File, table: str, rows: Sequence[Failure]) -> None:
+    group = file.create_group(table)
     for name in schema.names(schema.FAILURES):
-        _write_text(group, name, [failure[name] for failure in failures])
+        _write_text(group, name, [row[name] for row in rows])

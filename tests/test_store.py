@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -224,3 +225,32 @@ def test_an_output_that_cannot_be_written_is_told_before_any_work(tmp_path):
         with pytest.raises(StoreError, match="must be a file that can be written"):
             store.check_writable(path)
     store.check_writable(tmp_path / "new" / "deep" / "f.h5")
+
+
+def test_what_was_let_through_is_kept_by_merges_once(tmp_path):
+    row = {"image_id": "a", "network": "net", "step": "check", "code": "not-registered", "sentence": "it lies askew"}
+    other = {**row, "image_id": "b"}
+    store.write_sets(tmp_path / "1.h5", [make_set("net/v/t/mean", ["a"])], accepted=[row])
+    store.write_sets(tmp_path / "2.h5", [make_set("net/v/t/mean", ["b"])], accepted=[other, row])
+    store.merge_files([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "m.h5")
+    assert store.read_accepted(tmp_path / "m.h5") == [row, other]
+    assert store.read_failures(tmp_path / "m.h5") == []
+    with h5py.File(tmp_path / "1.h5", "a") as file:
+        del file["accepted"]  # as files were before
+    assert store.read_accepted(tmp_path / "1.h5") == []
+
+
+def test_slices_are_kept_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    sets = [
+        replace(make_set("net/v/t/slices", list(ids)), X=rng.normal(size=(2, 5, 3)).astype(np.float32))
+        for ids in ("ac", "bd")
+    ]
+    for at, one in enumerate(sets):
+        store.write_sets(tmp_path / f"{at}.h5", [one])
+    store.merge_files([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "m.h5")
+    merged = store.read_set(tmp_path / "m.h5", "net/v/t/slices")
+    assert list(merged.image_id) == list("abcd")
+    np.testing.assert_array_equal(merged.X[[0, 2]], sets[0].X)
+    np.testing.assert_array_equal(merged.X[[1, 3]], sets[1].X)
+    assert store.read_shapes(tmp_path / "m.h5") == {"net/v/t/slices": (4, 5, 3)}

@@ -184,8 +184,10 @@ def _groups(request: Request, plan: Plan, one: Pass) -> list[_Group]:
     return groups
 
 
-def make_task(request: Request, plan: Plan, head: str, kind: str, one: Pass) -> Task:
-    """A head with what happens around it, as the request wants it."""
+def make_task(
+    request: Request, plan: Plan, head: str, kind: str, one: Pass, *, classes: tuple[str, ...] = ()
+) -> Task:
+    """A head with what happens around it, as the request wants it; `classes` are the target's, where it has any."""
     adjusting = request.adjusting
     treatment = Treatment(
         confounds=one.confounds,
@@ -199,6 +201,7 @@ def make_task(request: Request, plan: Plan, head: str, kind: str, one: Pass) -> 
         grid=request.grids.get(head, {}),
         random_state=request.folding.random_state,
         n_slices=slices_of(request, one.features),
+        classes=classes,
     )
     return Task(head, kind, treatment, options)
 
@@ -222,7 +225,7 @@ def _fit_group(
                 )
             return
         (job,) = group.jobs
-        task = make_task(request, found.plan, group.head, job.target.kind, one)
+        task = make_task(request, found.plan, group.head, job.target.kind, one, classes=job.target.classes)
         own = data.take(job.target.rows)
         answers = cross_validate(own, job.target.y, splits, task, n_jobs=request.n_jobs, on_fit=step)
     except AnalysisError as error:

@@ -102,7 +102,7 @@ def learning_curves(request: Request, drawing: Drawing, on_progress: Progress | 
     for one, job, head in todo:
         if data is None or made != one.features:
             data, made = make_data(request, plan, one.features)[0], one.features
-        task = make_task(request, plan, head, job.target.kind, one)
+        task = make_task(request, plan, head, job.target.kind, one, classes=job.target.classes)
         own = data.take(job.target.rows)
 
         def step(what: str = f"{job.target.name} from {one.features}, {head}") -> None:

@@ -32,8 +32,13 @@ def passes(request: Request) -> list[Pass]:
 
 def slices_of(request: Request, features: str) -> int:
     """How many slices stand one behind the other in a combination's rows; 1 where none are kept apart."""
-    sets = [request.sets[name] for name in request.combinations.get(features, ())]
-    return (n_slices(sets[0].provenance, sets[0].X.shape[1]) if len(sets) == 1 else 0) or 1
+    sets = request.combinations.get(features, ())
+    return (_n_slices(request, sets[0]) if len(sets) == 1 else 0) or 1
+
+
+def _n_slices(request: Request, name: str) -> int:
+    one = request.sets[name]
+    return n_slices(one.provenance, one.X.shape[1])
 
 
 def suits(request: Request, job: Job, head: str, one: Pass) -> bool:
@@ -55,19 +60,24 @@ def why_not(request: Request, head: str, one: Pass) -> str:
     if wants == APART and request.adjusting.pca is not None:
         return "it must see every slice by itself, and components mix them; do without components"
     if wants == APART and one.confounds != ONLY:
-        first = request.sets[sets[0]]
-        if len(sets) != 1 or not n_slices(first.provenance, first.X.shape[1]):
-            what = f"are {len(sets)} sets" if len(sets) != 1 else "have no slices apart"
-            return (
-                f"it wants one feature set whose slices are kept apart, and these {what}; extract with --pool slices "
-                "and fit with --aggregate concat, or take another head"
-            )
+        return _why_not_apart(request, sets)
     if wants != ALONE:
         return ""
     if one.confounds != IGNORED or request.adjusting.harmonise != "none" or request.adjusting.pca is not None:
         return "it is an answer by itself, and nothing stands beside it or is done to it before"
     n_columns = sum(request.sets[name].X.shape[1] for name in sets)
     return "" if n_columns == 1 else f"it is a single column, and these are {n_columns}; name the set that holds it"
+
+
+def _why_not_apart(request: Request, sets: Sequence[str]) -> str:
+    """Why sets are not one whose slices are kept apart; where several are, one of them only must be named."""
+    if len(sets) == 1 and _n_slices(request, sets[0]):
+        return ""
+    what = f"are {len(sets)} sets" if len(sets) != 1 else "have no slices apart"
+    instead = "extract with --pool slices and fit with --aggregate concat"
+    if any(_n_slices(request, name) for name in sets):
+        instead = "name one set with --features, or take each by itself with --features each"
+    return f"it wants one feature set whose slices are kept apart, and these {what}; {instead}, or take another head"
 
 
 def check_features(request: Request) -> None:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from featx import schema
 from featx.errors import ImageError
 from featx.extraction.loader import attempt, load_ahead
 from featx.images.check import check_values
-from featx.images.contract import Findings, Verdict, Wants, judge, look_at, most_grave
+from featx.images.contract import Verdict, Wants, judge, most_grave
+from featx.images.findings import Findings, look_at
 from featx.images.index import Image
 from featx.images.volume import Volume, orientation, read_volume, voxel_sizes_mm
 from featx.networks.sheet import Recipe
 
 Row = dict[str, str]
 _NOBODY = Wants("", None, skull_stripped=False, registered=False)
-_MEASURED = ("zeros", "low", "high", "bright", "at_top", "litres", "outside", "overlap", "likeness", "offset_mm")
+_MEASURED = (
+    "zeros",
+    "low",
+    "high",
+    "bright",
+    "at_top",
+    "below",
+    "of_one_value",
+    "litres",
+    "outside",
+    "overlap",
+    "likeness",
+    "offset_mm",
+)
 
 
 def wants_of(recipe: Recipe, network: str, *, resampling: bool) -> Wants:
@@ -75,7 +90,9 @@ def hold(findings: Findings, wants: Wants, where: str, accept: Sequence[str] = (
     return {one.code: one.sentence for one in verdicts}
 
 
-def check_images(images: Iterable[Image], wants: Sequence[Wants], workers: int) -> Iterator[tuple[Image, list[Row]]]:
+def check_images(
+    images: Iterable[Image], wants: Sequence[Wants], workers: int, accept: Sequence[str] = ()
+) -> Iterator[tuple[Image, list[Row]]]:
     """Rows of `featx.schema.CHECKS` for every image, one per network; one without network where none is given.
 
     Parameters
@@ -84,11 +101,13 @@ def check_images(images: Iterable[Image], wants: Sequence[Wants], workers: int) 
     wants : sequence of Wants
     workers : int
         Threads that read ahead; at most `workers` + 2 images are held at a time.
+    accept : sequence of str
+        Codes of misfits that are let through: their row says that the image fits, and tells them.
     """
-    yield from load_ahead(images, lambda image: check_image(image, wants or [_NOBODY]), workers)
+    yield from load_ahead(images, lambda image: check_image(image, wants or [_NOBODY], accept), workers)
 
 
-def check_image(image: Image, wants: Sequence[Wants]) -> list[Row]:
+def check_image(image: Image, wants: Sequence[Wants], accept: Sequence[str] = ()) -> list[Row]:
     """Read an image, look at it once, and judge it for each network."""
     volume, failure = attempt(lambda: read_volume(image.path), image.image_id, "", "read")
     findings = None
@@ -99,11 +118,24 @@ def check_image(image: Image, wants: Sequence[Wants]) -> list[Row]:
     rows = []
     for want in wants:
         if findings is not None:
-            verdicts = judge(findings, want, str(image.path))
+            verdicts = let_through(judge(findings, want, str(image.path)), accept)
         else:
             verdicts = [Verdict(failure["code"], failure["sentence"])] if failure else []
         rows.append(_row(image, want.network, verdicts) | facts)
     return rows
+
+
+def let_through(verdicts: Sequence[Verdict], accept: Sequence[str]) -> list[Verdict]:
+    """What is accepted is only told, behind what is refused.
+
+    Examples
+    --------
+    >>> here = [Verdict("not-registered", "..."), Verdict("wrong-range", "...")]
+    >>> [(one.code, one.refused) for one in let_through(here, ["not-registered"])]
+    [('wrong-range', True), ('not-registered', False)]
+    """
+    held = [replace(one, refused=one.refused and one.code not in accept) for one in verdicts]
+    return sorted(held, key=lambda one: not one.refused)
 
 
 def _row(image: Image, network: str, verdicts: Sequence[Verdict]) -> Row:

@@ -8,49 +8,27 @@ only what is missing.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import functools
 import itertools
-import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from featx import __version__, store
-from featx.errors import DeviceError
+from featx import store
 from featx.extraction.checking import find_out, hold, wants_of
+from featx.extraction.device import full_float32
+from featx.extraction.job import Job
 from featx.extraction.loader import attempt, load_ahead
 from featx.extraction.parts import PART_SECONDS, Result, Rows, collect, read_done, write_parts
-from featx.extraction.plan import PlannedSet, Request, label, plan_sets, still_to_do
-from featx.images.contract import check_accepted
+from featx.extraction.plan import still_to_do
 from featx.images.index import Image
 from featx.images.volume import Volume, read_volume
-from featx.networks.reading import make_reader
-from featx.networks.recipe import Array, describe, prepare
-from featx.networks.sheet import View
-from featx.networks.weights import Progress, load_network
+from featx.networks.recipe import Array, prepare
 from featx.store import Failure
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-@dataclass(frozen=True)
-class Job:
-    """One network, loaded and ready on its device, with the sets it is to make, and the misfits it lets through."""
-
-    label: str
-    recipe_key: str  # jobs with equal ones share their arrays
-    request: Request
-    sets: tuple[PlannedSet, ...]
-    run: Callable[[torch.Tensor], Rows]
-    accept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +62,14 @@ class Loaded:
         Of the jobs that cannot have it.
     told : dict of str to str
         Sentences by reason code: notes, and misfits that are accepted.
+    accepted : list of dict
+        Rows of the misfits that are accepted, by job.
     """
 
-    arrays: dict[str, Array]
-    failures: list[Failure]
-    told: dict[str, str]
+    arrays: dict[str, Array] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
+    accepted: list[Failure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,94 +100,6 @@ class Summary:
     told: Mapping[str, Told] = field(default_factory=dict)
 
 
-# --- device ---------------------------------------------------------------------------------------------------
-
-
-def choose_device(wanted: str) -> str:
-    """ "auto" takes a GPU if torch sees one; anything else is taken at its word.
-
-    Raises
-    ------
-    DeviceError
-        CUDA was asked for and is not there.
-    """
-    there = torch.cuda.is_available()
-    if wanted == "auto":
-        return "cuda" if there else "cpu"
-    if wanted.startswith("cuda") and not there:
-        raise DeviceError(
-            f"--device {wanted} needs a GPU that torch sees; torch {torch.__version__} sees none; "
-            "look at nvidia-smi and at the driver, or ask for --device cpu"
-        )
-    if wanted != "cpu" and not wanted.startswith("cuda"):
-        raise DeviceError(f"a device must be auto, cpu or cuda; got {wanted!r}")
-    return wanted
-
-
-def default_workers(device: str) -> int:
-    """Threads that decode: one beside a network on the CPU, else up to eight, as many as there are cores to spare."""
-    return 1 if device == "cpu" else max(1, min(8, (os.cpu_count() or 2) - 1))
-
-
-def keep_pages() -> bool:
-    """Tell glibc to keep the pages of large blocks instead of giving each back to the kernel, which zeroes it anew.
-
-    Activations of 3D networks are hundreds of MB; half of the forward time on a CPU goes into that zeroing.
-    Returns whether the allocator took it (other C libraries do not know the setting; nothing else changes there).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    most = 2**31 - 1
-    return bool(mallopt(_M_MMAP_THRESHOLD, most)) and bool(mallopt(_M_TRIM_THRESHOLD, most))
-
-
-def load_job(
-    request: Request,
-    device: str,
-    cache: Path,
-    on_progress: Progress | None = None,
-    *,
-    accept: Sequence[str] = (),
-) -> Job:
-    """Load the network of a request and put it on a device.
-
-    Parameters
-    ----------
-    accept : sequence of str
-        Misfits of images that are let through, and told (`featx.images.contract.ACCEPTABLE`).
-
-    Raises
-    ------
-    NetworkError
-        A code to accept is none of those.
-    WeightsError
-        See `featx.networks.weights.load_network`.
-    """
-    check_accepted(accept)
-    loaded = load_network(request.sheet, request.weights, cache, on_progress)
-    sheet = replace(request.sheet, recipe=request.recipe)
-    read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings)
-    weights = {"weights": loaded.weights, "weights_sha256": loaded.sha256}
-    sets = plan_sets(request, weights, loaded.tag, library_versions())
-
-    def run(volumes: torch.Tensor) -> Rows:
-        rows: Rows = {}
-        for view in request.recipe.views:
-            here = {(one.tap, one.pooling): one.name for one in sets if one.view == view}
-            rows |= {here[place]: values.float().cpu().numpy() for place, values in read(volumes, view).items()}
-        return rows
-
-    recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)
-    return Job(label(request.sheet.name, loaded.tag), recipe_key, request, sets, run, tuple(accept))
-
-
-def library_versions() -> str:
-    """Versions that made the features, as JSON."""
-    libraries = ("torch", "torchvision", "numpy", "nibabel")
-    return json.dumps({"featx": __version__, **{name: version(name) for name in libraries}}, sort_keys=True)
-
-
 # --- the run --------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +120,7 @@ def extract(
     ----------
     images : sequence of Image
     jobs : sequence of Job
-        From `load_job`, on the same device.
+        From `featx.extraction.job.load_job`, on the same device.
     output : Path
         The feature file; parts land in the folder ``<output>.parts`` until they are merged.
     batch_size : int
@@ -283,15 +176,6 @@ def missing_jobs(images: Sequence[Image], jobs: Sequence[Job], output: Path) -> 
     return missing
 
 
-@contextlib.contextmanager
-def full_float32(device: str) -> Iterator[None]:
-    """No gradients; full float32 on a GPU, where cuDNN would take TF32; a CPU allocator that keeps its pages."""
-    if device == "cpu":
-        keep_pages()
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-        yield
-
-
 def _tell(told: dict[str, Told], image_id: str, found: Mapping[str, str]) -> None:
     for code, sentence in found.items():
         first = told.get(code, Told(0, image_id, sentence))
@@ -316,14 +200,19 @@ def _load(image: Image, jobs: Sequence[Job]) -> Loaded:
         look = functools.partial(find_out, volume, str(image.path))
         findings, failure = attempt(look, image.image_id, "", "check")
     if volume is None or findings is None:
-        return Loaded({}, [{**failure, "network": job.label} for job in jobs] if failure else [], {})
+        return Loaded(failures=[{**failure, "network": job.label} for job in jobs] if failure else [])
     by_recipe: dict[str, Array] = {}
-    loaded = Loaded({}, [], {})
+    loaded = Loaded()
     for job in jobs:
         wants = wants_of(job.request.recipe, job.request.sheet.name, resampling=job.request.resampling)
         held = functools.partial(hold, findings, wants, str(image.path), job.accept)
         told, failure = attempt(held, image.image_id, job.label, "check")
         loaded.told.update(told or {})
+        loaded.accepted.extend(
+            {"image_id": image.image_id, "network": job.label, "step": "check", "code": code, "sentence": sentence}
+            for code, sentence in (told or {}).items()
+            if code in job.accept
+        )
         if failure:
             loaded.failures.append(failure)
         elif job.recipe_key in by_recipe:
@@ -354,8 +243,9 @@ def _run_group(group: Sequence[tuple[Image, Loaded]], jobs: Sequence[Job], devic
                 rows[image_id] |= found
             elif failure is not None:
                 failures[image_id].append(failure)
-    for image, _ in group:
-        yield Result(image, rows[image.image_id], failures[image.image_id])
+    for image, one in group:
+        accepted = [row for row in one.accepted if row["network"] in one.arrays]
+        yield Result(image, rows[image.image_id], failures[image.image_id], accepted)
 
 
 def _forward(

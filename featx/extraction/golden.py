@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from featx.errors import DependencyError, FeatxError, first_line
-from featx.extraction.engine import full_float32
+from featx.extraction.device import full_float32
 from featx.extraction.plan import Request, Wish, request_of
 from featx.featureset import digest
 from featx.images.template import template_on
@@ -37,6 +37,7 @@ GOLDEN = "golden"
 TOLERANCE = 1e-4  # of the largest feature of a set; float32 on another CPU or GPU stays below 1e-5 (TF32 would not)
 N_SLICES = 2
 N_KEPT = 8
+_NOTE = ".golden.json"
 _FILE = Path(__file__).parent / "golden.json"
 
 Features = dict[str, dict[str, Any]]  # view/tap/pooling -> {"scale": largest absolute value, "values": some of them}
@@ -88,19 +89,19 @@ def skeleton(sheet: Network) -> str:
 
 
 def set_golden_weights(network: nn.Module) -> None:
-    """Give every parameter a value that depends on its name and shape alone, in place.
+    """Give every parameter and batch-norm statistic a value that depends on its name and shape alone, in place.
 
-    Weights are uniform with the variance of He et al. 2015; vectors are 1, biases 0. Batch-norm statistics stay.
+    Weights are uniform with the variance of He et al. 2015, about 0; vectors and variances lie about 1, biases and
+    means about 0, so that a statistic that is forgotten, or folded wrongly, shows.
     """
-    for name, values in network.named_parameters():
-        if values.ndim < 2:
-            filled = np.full(values.shape, 0.0 if name.endswith("bias") else 1.0, np.float32)
-        else:
-            rng = np.random.default_rng([len(name), *name.encode()])
-            most = np.float32(math.sqrt(6 * len(values) / values.numel()))
-            filled = (rng.random(values.shape, dtype=np.float32) * 2 - 1) * most
+    statistics = [item for item in network.named_buffers() if item[0].endswith(("running_mean", "running_var"))]
+    for name, values in [*network.named_parameters(), *statistics]:
+        rng = np.random.default_rng([len(name), *name.encode()])
+        about_0 = values.ndim >= 2 or name.endswith(("bias", "running_mean"))
+        most = math.sqrt(6 * len(values) / values.numel()) if values.ndim >= 2 else 0.25
+        drawn = torch.from_numpy(np.asarray(rng.random(values.shape, dtype=np.float32))) * 2 - 1
         with torch.no_grad():
-            values.copy_(torch.from_numpy(filled))
+            values.copy_(drawn * most + (0 if about_0 else 1))
 
 
 def golden_features(sheet: Network, network: nn.Module, device: str) -> Features:
@@ -182,8 +183,13 @@ def is_fetched(sheet: Network, cache: Path) -> bool:
 
 
 def note(sheet: Network, cache: Path) -> None:
-    """Note the golden features of official weights, on the CPU of this machine, in a file beside them."""
+    """Note the golden features of official weights, on the CPU of this machine, in a file beside them.
+
+    A note of the same weights is kept: it is what this machine is held to.
+    """
     loaded = load_network(sheet, OFFICIAL, cache)
+    if _noted(_note_file(sheet, cache), skeleton(sheet), loaded.sha256) is not None:
+        return
     facts = {"skeleton": skeleton(sheet), "weights_sha256": loaded.sha256}
     text = json.dumps({**facts, "features": golden_features(sheet, loaded.network, "cpu")}, indent=1)
     path = _note_file(sheet, cache)
@@ -200,12 +206,29 @@ def check_official(sheet: Network, cache: Path, device: str) -> Verdict:
     start = time.perf_counter()
     loaded = load_network(sheet, OFFICIAL, cache)
     found = golden_features(sheet, loaded.network, device)
-    path = _note_file(sheet, cache)
-    noted = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    same = (noted.get("skeleton"), noted.get("weights_sha256")) == (skeleton(sheet), loaded.sha256)
-    worst = difference(found, noted["features"]) if same else math.nan
+    noted = _noted(_note_file(sheet, cache), skeleton(sheet), loaded.sha256)
+    worst = math.nan if noted is None else difference(found, noted)
     return Verdict(sheet.name, OFFICIAL, worst, time.perf_counter() - start, found)
 
 
+def _noted(path: Path, wanted: str, weights_sha256: str) -> Features | None:
+    """Features that were noted of these weights; None where there are none, of others, or damaged ones."""
+    try:
+        noted = json.loads(path.read_text("utf-8"))
+        if (noted["skeleton"], noted["weights_sha256"]) != (wanted, weights_sha256):
+            return None
+        return {
+            name: {"scale": float(one["scale"]), "values": list(map(float, one["values"]))}
+            for name, one in noted["features"].items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def noted_networks(cache: Path) -> list[str]:
+    """Names of the networks whose features were noted when they were fetched."""
+    return sorted(path.name.removesuffix(_NOTE) for path in cache.glob(f"*{_NOTE}"))
+
+
 def _note_file(sheet: Network, cache: Path) -> Path:
-    return cache / f"{sheet.name}.golden.json"
+    return cache / f"{sheet.name}{_NOTE}"

@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,12 @@ Rows = dict[str, NDArray[np.float32]]  # set name -> (n_features,), or (n_slices
 
 @dataclass(frozen=True)
 class Result:
-    """What came out for one image: a row per set, and why some sets have none."""
+    """What came out for one image: a row per set, why some sets have none, and the misfits that were let through."""
 
     image: Image
     rows: Rows
     failures: list[Failure]
+    accepted: list[Failure] = field(default_factory=list)
 
 
 def read_done(output: Path) -> dict[str, tuple[str, dict[str, tuple[str, str]]]]:
@@ -68,6 +69,7 @@ def write_parts(
     blocks: dict[str, NDArray[np.float32]] = {}
     images: dict[str, list[Image]] = {name: [] for name in planned}
     failures: list[Failure] = []
+    accepted: list[Failure] = []
     since = time.monotonic()
 
     def flush() -> None:
@@ -75,14 +77,16 @@ def write_parts(
         sets = [_part_set(planned[name], here, blocks[name]) for name, here in images.items() if here]
         if sets or failures:
             name = f"part-{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"
-            store.write_sets(_parts_folder(output) / name, sets, failures)
+            store.write_sets(_parts_folder(output) / name, sets, failures, accepted)
         for here in images.values():
             here.clear()
         failures.clear()
+        accepted.clear()
         since = time.monotonic()
 
     def add(result: Result) -> None:
         failures.extend(result.failures)
+        accepted.extend(result.accepted)
         for name, row in result.rows.items():
             if name not in blocks:
                 blocks[name] = np.empty((PART_ROWS, *row.shape), np.float32)

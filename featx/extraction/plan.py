@@ -1,4 +1,4 @@
-"""What is wanted of which network, and what is still to do. Decisions only: no image, no GPU, no file."""
+"""What is wanted of which network, and what is still to do. Decisions only: no image, no GPU."""
 
 from __future__ import annotations
 
@@ -9,17 +9,33 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from featx.errors import NetworkError, StoreError, known
+from featx.extraction.wishes import Wish, changed, changes_slices, is_sliced
 from featx.featureset import digest, feature_key
 from featx.images.index import Image
 from featx.networks import NETWORKS, get_network
-from featx.networks.named import FILE, OWN, is_pattern, usual_weights
+from featx.networks.named import FILE, OWN, code_sha256, is_pattern, usual_weights
 from featx.networks.recipe import describe
-from featx.networks.sheet import Network, Recipe, Setting, View
+from featx.networks.sheet import Network, Recipe, View
 from featx.networks.taps import find_tap, poolings_of
 
-SMALLEST = 32
+__all__ = [
+    "PlannedSet",
+    "Request",
+    "Wish",
+    "divide_name",
+    "label",
+    "make_request",
+    "make_requests",
+    "plan_sets",
+    "request_of",
+    "still_to_do",
+]
+
 # Behind a file's path, which may hold "@" itself, only these words are weights.
 _FILE_AT = re.compile(r"(file:.+?)(?:@(official|(?:random|reinit):.*))?")
+
+# What makes features of a network beyond its recipe, its taps and its tensors.
+_MADE = ("architecture", "arguments", "takes", "layout", "class_tokens")
 
 
 @dataclass(frozen=True)
@@ -55,34 +71,6 @@ class PlannedSet:
     tap: str
     pooling: str
     provenance: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is wanted of networks beyond their names. Nothing given means the sheet's default.
-
-    Attributes
-    ----------
-    taps : sequence of str
-        Names of the sheet, paths of modules, or ("all",) for every tap of the sheet.
-    views, poolings : sequence of str
-    n_slices : int, optional
-        Slices (or frames) per view, over the same span, instead of the sheet's number.
-    size : str
-        Edge in pixels that slices are resized to, or "native" for none; "" for the sheet's.
-    channels : str
-        "replicate" a slice to three channels, or its "neighbours" (2.5D).
-    resampling : bool
-        Resample volumes of another grid instead of refusing them.
-    """
-
-    taps: Sequence[str] = ()
-    views: Sequence[str] = ()
-    poolings: Sequence[str] = ()
-    n_slices: int | None = None
-    size: str = ""
-    channels: str = ""
-    resampling: bool = False
 
 
 def make_request(network: str, *, weights: str = "", recipe: Mapping[str, Any] | None = None, **wish: Any) -> Request:
@@ -125,8 +113,8 @@ def request_of(sheet: Network, weights: str, wish: Wish) -> Request:
     by_name = {view.name: view for view in sheet.recipe.views}
     names = _choose(wish.views, by_name, sheet.default_views, f"a view of {sheet.name}")
     poolings = _choose(wish.poolings, sheet.poolings, sheet.default_pooling, f"a pooling of {sheet.name}")
-    changed = tuple(_changed(view, wish, sheet) for view in map(by_name.__getitem__, names))
-    return Request(sheet, weights, replace(sheet.recipe, views=changed), taps, poolings, wish.resampling)
+    views = tuple(changed(view, wish, sheet) for view in map(by_name.__getitem__, names))
+    return Request(sheet, weights, replace(sheet.recipe, views=views), taps, poolings, wish.resampling)
 
 
 def make_requests(
@@ -168,8 +156,8 @@ def make_requests(
                     f"a {what} must be one that a network asked for has; {one!r} is of none of "
                     f"{', '.join(sheet.name for sheet in sheets)}; {known(everywhere)}"
                 )
-    sliced = [_sliced(sheet.recipe) for sheet in sheets]
-    if _changes_slices(wanted) and not any(sliced):
+    sliced = [is_sliced(sheet.recipe.views[0]) for sheet in sheets]
+    if changes_slices(wanted) and not any(sliced):
         raise NetworkError(
             f"a choice of slices needs a network on slices; {', '.join(sheet.name for sheet in sheets)} take the "
             "whole volume; leave it out"
@@ -189,14 +177,6 @@ def make_requests(
     ]
 
 
-def _changes_slices(wish: Wish) -> bool:
-    return wish.n_slices is not None or bool(wish.size or wish.channels)
-
-
-def _sliced(recipe: Recipe) -> bool:
-    return any(step.name == "slices" for view in recipe.views for step in view.steps)
-
-
 def _weights_by_network(networks: Sequence[str], weights: Sequence[str]) -> list[tuple[str, str]]:
     """(name, weights) of what is asked for, once each.
 
@@ -209,7 +189,7 @@ def _weights_by_network(networks: Sequence[str], weights: Sequence[str]) -> list
     """
     if not networks:
         raise NetworkError(f"at least one network must be asked for; {known(NETWORKS, 'resnet18.imagenet')}")
-    pairs = [_divided(name) for name in networks]
+    pairs = [divide_name(name) for name in networks]
     bare = list(dict.fromkeys(name for name, spec in pairs if not spec))
     specs: dict[str, str] = {}
     for one in weights:
@@ -240,13 +220,15 @@ def _full(network: str, spec: str) -> str:
     return f"{spec}:{usual}" if redrawn else spec or usual
 
 
-def _divided(name: str) -> tuple[str, str]:
+def divide_name(name: str) -> tuple[str, str]:
     """Network and weights of ``NAME@WEIGHTS``; no weights are "".
 
     Examples
     --------
-    >>> _divided("timm:vgg11@random:0"), _divided("file:a@b.safetensors"), _divided("file:a@b.safetensors@reinit:1")
-    (('timm:vgg11', 'random:0'), ('file:a@b.safetensors', ''), ('file:a@b.safetensors', 'reinit:1'))
+    >>> divide_name("timm:vgg11@random:0"), divide_name("file:a@b.safetensors")
+    (('timm:vgg11', 'random:0'), ('file:a@b.safetensors', ''))
+    >>> divide_name("file:a@b.safetensors@reinit:1")
+    ('file:a@b.safetensors', 'reinit:1')
     """
     of_file = _FILE_AT.fullmatch(name)
     if of_file:
@@ -261,45 +243,6 @@ def _choose(wanted: Sequence[str], available: Iterable[str], default: tuple[str,
         if name not in there:
             raise NetworkError(f"{what} must be one it has; got {name!r}; {known(there)}")
     return tuple(dict.fromkeys(wanted)) or default
-
-
-def _changed(view: View, wish: Wish, sheet: Network) -> View:
-    """A view with the slices, size and channels that are wanted."""
-    if not _changes_slices(wish):
-        return view
-    if not _sliced(Recipe(sheet.recipe.grid, (), (view,))):
-        raise NetworkError(
-            f"a choice of slices needs a network on slices; {sheet.name} takes the whole volume; leave it out"
-        )
-    _check_change(wish, sheet)
-    slicing: dict[str, Setting] = {} if wish.n_slices is None else {"count": wish.n_slices}
-    if wish.channels == "neighbours":
-        slicing["channels"] = wish.channels
-    steps = [
-        replace(step, settings={**step.settings, **slicing})
-        if step.name == "slices"
-        else replace(step, settings={"size": int(wish.size)})
-        if step.name == "resize" and wish.size.isdecimal()
-        else step
-        for step in view.steps
-        if not (step.name == "resize" and wish.size == "native")
-    ]
-    return replace(view, steps=tuple(steps))
-
-
-def _check_change(wish: Wish, sheet: Network) -> None:
-    if wish.n_slices is not None and wish.n_slices < 1:
-        raise NetworkError(f"a number of slices must be at least 1; got {wish.n_slices} for {sheet.name}")
-    if wish.size not in ("", "native") and not (wish.size.isdecimal() and int(wish.size) >= SMALLEST):
-        raise NetworkError(
-            f"a size must be 'native' or a number of pixels, {SMALLEST} or more; got {wish.size!r} for {sheet.name}"
-        )
-    if wish.channels not in ("", "replicate", "neighbours"):
-        raise NetworkError(f"channels must be 'replicate' or 'neighbours'; got {wish.channels!r} for {sheet.name}")
-    asked = {"slices": wish.n_slices is not None, "size": bool(wish.size)}
-    for what, is_asked in asked.items():
-        if is_asked and what in sheet.fixed:
-            raise NetworkError(f"{sheet.name} takes one {what} only, that of its sheet; leave that wish out")
 
 
 def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: str) -> tuple[PlannedSet, ...]:
@@ -336,17 +279,18 @@ def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: 
 
 
 def _recipe_of(request: Request, view: View, tap: str) -> str:
-    """The recipe of a set; of a network of one's own with what else its file of facts says, for that can change."""
+    """The recipe of a set; of a network that is not of the table with how it is built and read, for that can change.
+
+    Of a network of one's own that is the code of its factory, too.
+    """
     sheet, recipe = request.sheet, describe(request.recipe, view, resampling=request.resampling)
-    if not sheet.name.startswith(OWN):
+    of_table = NETWORKS.get(sheet.name)
+    if of_table is not None and all(getattr(sheet, one) == getattr(of_table, one) for one in (*_MADE, "taps")):
         return recipe
-    own = {
-        "arguments": dict(sheet.arguments),
-        "takes": sheet.takes,
-        "module": find_tap(sheet, tap).module,
-        "layout": sheet.layout,
-        "class_tokens": sheet.class_tokens,
-    }
+    own = {one: getattr(sheet, one) for one in _MADE}
+    own |= {"arguments": dict(sheet.arguments), "module": find_tap(sheet, tap).module}
+    if sheet.name.startswith(OWN):
+        own["code"] = code_sha256(str(sheet.arguments["factory"]))
     return json.dumps({**json.loads(recipe), "own": own}, sort_keys=True)
 
 
@@ -384,7 +328,7 @@ def still_to_do(
         if here and key != feature_key(one.provenance):
             raise StoreError(
                 f"a feature set must be made one way; {one.name!r} is in the output already with another recipe, "
-                "precision or weights; write to another file, or delete that one"
+                "precision, weights or code; write to another file, or delete that one"
             )
         for image in images:
             if here.get(image.image_id, person := (image.participant_id, image.session_id)) != person:

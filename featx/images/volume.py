@@ -142,10 +142,17 @@ def read_volume(path: Path) -> Volume:
     Raises
     ------
     ImageError
-        With codes missing-file, unsupported-format, truncated, unreadable, not-3d, unknown-orientation,
-        bad-affine, out-of-memory. Values are not judged here: see `featx.images.check`.
+        With codes missing-file, unsupported-format (complex numbers and colours among them), truncated, unreadable,
+        not-3d, unknown-orientation, bad-affine, out-of-memory. Values are not judged here: see `featx.images.check`.
     """
     image = _load(path)
+    kind = image.get_data_dtype()
+    if kind.kind not in "iuf":
+        raise ImageError(
+            "unsupported-format",
+            f"an image's voxels must be plain numbers; those of {path} are of the type {_told(kind)}; save their "
+            "magnitude (of complex numbers) or one channel (of colours) as a file of its own",
+        )
     shape = tuple(int(length) for length in image.shape)
     if len(shape) < 3 or any(length != 1 for length in shape[3:]) or 0 in shape:
         raise ImageError(
@@ -167,6 +174,10 @@ def read_volume(path: Path) -> Volume:
             "repair the header, or convert the original again",
         )
     return Volume(_voxels(image, path).reshape(shape[:3], order="F"), affine)
+
+
+def _told(kind: np.dtype[Any]) -> str:
+    return "colours" if kind.names else kind.name
 
 
 def _voxels(image: Any, path: Path) -> NDArray[np.float32]:

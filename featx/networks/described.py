@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,7 +19,8 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from featx.errors import NetworkError, first_line, known
 from featx.images.volume import MNI152_1MM, MNI152_2MM, NATIVE_1MM, Grid
 from featx.networks.recipe import STEPS
-from featx.networks.sheet import CHANNELS_FIRST, CHANNELS_LAST, POOLINGS, VOLUME, Network, Recipe, Setting, Step, View
+from featx.networks.sheet import POOLINGS, VOLUME, Network, Recipe, Setting, Step, View
+from featx.networks.sheetcheck import check_sheet, is_orientation
 
 GRIDS: Mapping[str, Grid] = MappingProxyType(
     {"mni152-1mm": MNI152_1MM, "mni152-2mm": MNI152_2MM, "native-1mm": NATIVE_1MM}
@@ -34,9 +34,6 @@ LOOKS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 OPTIONAL = ("channels",)
-AXES = ("sagittal", "coronal", "axial")
-CHANNELS = ("replicate", "neighbours")
-FIXED = ("size", "slices")
 # Architectures that facts may name although no sheet of the table does.
 BY_PATTERN = ("featx.networks.architectures.timm:build", "featx.networks.architectures.timm:read")
 
@@ -48,7 +45,6 @@ taps.features = {module = "pool", width = 64, positions = false}
 """
 
 _NOT_ITS_OWN = ("name", "architecture", "weights", "reads", "stem")  # a wrong stem would go unnoticed
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.:-]*")
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -190,7 +186,7 @@ def _sheet(facts: Mapping[str, Any], name: str, where: str) -> Network:
     values = {key: _typed(value, (recipe_kinds | kinds)[key], f"{key!r} of {where}") for key, value in given.items()}
     recipe = Recipe(**{key: values.pop(key) for key in recipe_kinds if key in values})
     sheet = Network(recipe=recipe, **values)
-    _check_sheet(sheet, where)
+    check_sheet(sheet, where)
     return sheet
 
 
@@ -278,9 +274,7 @@ def _grid(value: Any, where: str) -> Grid:
     if not isinstance(value, Mapping):
         raise _wrong(value, "the name of a grid, or a table of its numbers", where)
     grid: Grid = _fields(value, Grid, where)
-    axes = ["LR", "PA", "SI"]
-    letters = sorted(next((at for at, pair in enumerate(axes) if one in pair), -1) for one in grid.orientation)
-    if letters != [0, 1, 2] or grid.voxel_mm <= 0 or min(grid.shape) < 1:
+    if not is_orientation(grid.orientation) or grid.voxel_mm <= 0 or min(grid.shape) < 1:
         raise NetworkError(
             f"{where} must have an orientation such as 'LAS', a voxel_mm above 0 and a shape of 1 or more; got "
             f"{grid.orientation!r}, {grid.voxel_mm:g} and {grid.shape}; mend that"
@@ -352,55 +346,3 @@ def _check_there(given: Mapping[str, Any], needed: Collection[str], where: str) 
     for key in needed:
         if key not in given:
             raise NetworkError(f"{where} must say {key!r}; it holds {', '.join(map(repr, given))}; add it")
-
-
-def _check_sheet(sheet: Network, where: str) -> None:
-    """What the kinds alone do not say: words that are known, names that can be part of a feature set's name."""
-    views = {view.name: view for view in sheet.recipe.views}
-    words: list[tuple[str, Collection[str], Collection[str]]] = [
-        ("takes", [sheet.takes], POOLINGS),
-        ("layout", [sheet.layout], (CHANNELS_FIRST, CHANNELS_LAST)),
-        ("fixed", sheet.fixed, FIXED),
-        ("views", views, ("volume", *AXES)),
-        ("default_taps", sheet.default_taps, sheet.taps),
-        ("default_views", sheet.default_views, views),
-        ("default_pooling", sheet.default_pooling, POOLINGS.get(sheet.takes, ())),
-    ]
-    for what, got, there in words:
-        _check_words(got, there, f"{what!r} of {where}")
-    for what, name in [("a network", sheet.name), *(("a tap", tap) for tap in sheet.taps)]:
-        if not _PLAIN_NAME.fullmatch(name) or (what == "a tap" and ":" in name):
-            raise NetworkError(
-                f"{what}'s name must be letters, digits, '.', '_' and '-', for it becomes part of a feature set's; "
-                f"got {name!r} in {where}; rename it"
-            )
-    if not (sheet.default_taps and sheet.default_views and sheet.default_pooling):
-        raise NetworkError(f"{where} must have a tap, a view and a pooling that are read by default; add what lacks")
-    for view in views.values():
-        _check_view(sheet, view, where)
-
-
-def _check_words(got: Collection[str], there: Collection[str], where: str) -> None:
-    for word in got:
-        if word not in there:
-            raise NetworkError(f"{where} must be known; got {word!r}; {known(there)}")
-
-
-def _check_view(sheet: Network, view: View, where: str) -> None:
-    here = f"view {view.name!r} of {where}"
-    names = [step.name for step in view.steps]
-    if (names[:1] == ["slices"]) != (sheet.takes != VOLUME) or names.count("slices") > 1:
-        raise NetworkError(
-            f"the steps of {here} must begin with 'slices' where a network takes slices, and hold none where it "
-            f"takes the whole volume; got {names} for {sheet.takes!r}; mend that"
-        )
-    for step in view.steps[:1]:
-        if step.name == "slices":
-            first, last, count = (int(str(step.settings[one])) for one in ("first", "last", "count"))
-            _check_words([str(step.settings["axis"])], AXES, f"'axis' of {here}")
-            _check_words([str(step.settings.get("channels", CHANNELS[0]))], CHANNELS, f"'channels' of {here}")
-            if not (0 <= first <= last and count >= 1):
-                raise NetworkError(
-                    f"slices of {here} must be 1 or more, between a first voxel and a last one; got {count} from "
-                    f"{first} to {last}; mend that"
-                )

@@ -15,13 +15,15 @@ AXES = {"sagittal": 2, "coronal": 3, "axial": 4}  # of a tensor (N, C, I, J, K) 
 
 
 def slice_positions(first: int, last: int, count: int) -> list[int]:
-    """Evenly spaced voxel positions, both ends included, rounded half to even.
+    """Evenly spaced voxel positions, both ends included, rounded half to even; a single one lies in the middle.
 
     Examples
     --------
-    >>> slice_positions(14, 76, 4)
-    [14, 35, 55, 76]
+    >>> slice_positions(14, 76, 4), slice_positions(14, 76, 1)
+    ([14, 35, 55, 76], [45])
     """
+    if count == 1:
+        return [int(np.rint((first + last) / 2))]
     return [int(at) for at in np.rint(np.linspace(first, last, count))]
 
 

@@ -10,7 +10,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +99,30 @@ def _own(name: str, recipe: Mapping[str, Any] | None) -> Network:
             f"{example()}"
         )
     return own_sheet(recipe, name, match[1])
+
+
+def code_sha256(factory: str) -> str:
+    """sha256 of the code of a factory, "" where it cannot be imported.
+
+    It is that of the module that the factory is named in and, where that is another one of the same package, of the
+    one that defines it. Code that these import is not in it.
+
+    Parameters
+    ----------
+    factory : str
+        "module:callable".
+    """
+    module, _, name = factory.partition(":")
+    try:
+        defined = str(getattr(getattr(importlib.import_module(module), name), "__module__", None) or module)
+    except (ImportError, AttributeError):  # the sentence is `featx.networks.architectures.own`'s to say
+        return ""
+    here = [module, *([defined] if defined.partition(".")[0] == module.partition(".")[0] else [])]
+    files = [getattr(sys.modules.get(one), "__file__", None) or "" for one in dict.fromkeys(here)]
+    total = hashlib.sha256()
+    for path in map(Path, files):
+        total.update(path.read_bytes() if path.is_file() else b"")
+    return total.hexdigest()
 
 
 def _of_file(name: str) -> Network:

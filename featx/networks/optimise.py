@@ -15,9 +15,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from featx.networks import NETWORKS
 from featx.networks.sheet import PICTURES, SET, Network
 
+_OWN = "featx.networks.architectures.own:build"
+
 
 def memory_format(sheet: Network) -> torch.memory_format:
-    """Channels last, in two or three dimensions."""
+    """Channels last, in two or three dimensions; of a network of one's own as torch has it, for it may use views."""
+    if sheet.architecture == _OWN:
+        return torch.contiguous_format
     return torch.channels_last if sheet.takes in (PICTURES, SET) else torch.channels_last_3d
 
 
@@ -37,8 +41,16 @@ def optimise(network: nn.Module, sheet: Network, taps: Collection[str] = ()) -> 
     )
     if grey:
         sum_into_grey(network, sheet.stem, **cast(dict[str, Any], norms[0].settings))
-    network.to(memory_format=memory_format(sheet))
+    lay_out(network, memory_format(sheet))
     return grey
+
+
+def lay_out(network: nn.Module, memory: torch.memory_format) -> None:
+    """Lay out the weights of convolutions in memory, in place; other parameters may have any number of axes."""
+    axes = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(memory)
+    for module in network.modules():
+        if isinstance(module, nn.modules.conv._ConvNd | GreyConvolution) and module.weight.ndim == axes:
+            module.to(memory_format=memory)
 
 
 def fold_batch_norm(network: nn.Module, taps: Collection[str] = (), *, by_registration: bool = True) -> nn.Module:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -35,6 +36,8 @@ _CHANNELS_FIRST = (
     nn.modules.pooling._AdaptiveAvgPoolNd,
 )
 
+REDUCED = ("mean", "max", "std")  # poolings that make new numbers; the other ones show those that are there
+
 Rows = dict[tuple[str, str], Tensor]
 Keep = Callable[[Tensor], Any]
 
@@ -58,27 +61,32 @@ def make_reader(
     Raises
     ------
     NetworkError
-        A tap names no module of the network; from the function: a module does not run, or does not give one array
-        per input.
+        A tap names no module of the network; from the function: a module does not run, does not give one array per
+        input, has no class token, or gives heads or windows whose features are not to be told from their places.
     """
     places = {tap: find_tap(sheet, tap) for tap in taps}
     _check_modules(network, sheet, places)
     paths = {tap: place.module for tap, place in places.items()}
-    layouts = {tap: layout_of(network.get_submodule(path), sheet.layout) for tap, path in paths.items()}
+    foreign = bool(set(paths.values()) - _modules_of(sheet))
+    own_layouts = {path: own_layout(module) for path, module in network.named_modules()}  # before any is replaced
     memory = memory_format(sheet)
     grey = optimised and optimise(network, sheet, set(paths.values()))
     calls: dict[str, int] = {}
+    looked: dict[torch.Size, _Looked] = {}
 
-    def rows_of(tap: str, poolings: Sequence[str]) -> Keep:
+    def rows_of(x: Tensor, tap: str, poolings: Sequence[str]) -> Keep:
+        if foreign and x.shape[1:] not in looked:
+            looked[x.shape[1:]] = _look_at(network, sheet, x[:1], own_layouts)
+        form = _form_of(paths[tap], sheet, looked.get(x.shape[1:]), own_layouts)
         ways = {pooling: "cls" if places[tap].how == "cls" else pooling for pooling in poolings}
         return lambda output: {
-            pooling: output_rows(output, layouts[tap], sheet.class_tokens, way) for pooling, way in ways.items()
+            pooling: output_rows(*_told(output, form, way, tap, sheet), way) for pooling, way in ways.items()
         }
 
     def of_pictures(x: Tensor) -> Rows:
-        keep = {tap: rows_of(tap, [place.how]) for tap, place in places.items()}
         parts: dict[str, list[Tensor]] = {tap: [] for tap in places}
         pictures = x.flatten(0, 1).contiguous(memory_format=memory)
+        keep = {tap: rows_of(pictures, tap, [place.how]) for tap, place in places.items()}
         most = SLICES_AT_ONCE.get(x.device.type, SLICES_AT_ONCE["cuda"])
         for some in torch.tensor_split(pictures, math.ceil(len(pictures) / most)):
             for tap, found in read_taps(network, some, paths, keep, calls).items():
@@ -87,7 +95,7 @@ def make_reader(
         return {(tap, how): pool(rows, how, 1) for tap, rows in by_slice.items() for how in poolings}
 
     def of_whole(x: Tensor) -> Rows:
-        keep = {tap: rows_of(tap, poolings_of(sheet, tap, tuple(poolings))) for tap in places}
+        keep = {tap: rows_of(x, tap, poolings_of(sheet, tap, tuple(poolings))) for tap in places}
         found = read_taps(network, x, paths, keep, calls)
         return {
             (tap, how): _one_each(rows, len(x), tap, sheet) for tap, by in found.items() for how, rows in by.items()
@@ -99,7 +107,8 @@ def make_reader(
             return of_pictures(x)
         if sheet.takes == CLIP:
             x = x.transpose(1, 2)
-        return of_whole(x if sheet.takes == SET else x.contiguous(memory_format=memory))
+        fits = sheet.takes != SET or memory == torch.contiguous_format  # a set has an axis more than its pictures
+        return of_whole(x.contiguous(memory_format=memory) if fits else x)
 
     return forward
 
@@ -170,6 +179,121 @@ def _check_modules(network: nn.Module, sheet: Network, places: Mapping[str, Plac
             )
 
 
+# --- taps that are not of the sheet -----------------------------------------------------------------------------
+
+_LAYOUT = "featx_layout"  # a mark on tensors: a table of tensors would keep them in memory
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What one pass shows.
+
+    Attributes
+    ----------
+    layouts : mapping of str to str
+        Where outputs keep their features, by module path; "" where it does not show.
+    tokens : frozenset of int
+        How many tokens the places of the sheet have, those before the picture's among them.
+    maps : bool
+        Whether a place of the sheet has a map.
+    """
+
+    layouts: Mapping[str, str]
+    tokens: frozenset[int]
+    maps: bool
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is known of a tap's output before it is there.
+
+    Attributes
+    ----------
+    layout : str
+        "" where only the sheet's is left.
+    tokens : frozenset of int or None
+        Numbers of tokens that have class tokens among them; None where all numbers have.
+    certain : bool
+        Whether a map must have a layout of its own, for the sheet's says nothing of it.
+    """
+
+    layout: str
+    tokens: frozenset[int] | None
+    certain: bool
+
+
+def _modules_of(sheet: Network) -> set[str]:
+    return {tap.module for tap in sheet.taps.values()}
+
+
+def _look_at(network: nn.Module, sheet: Network, x: Tensor, own_layouts: Mapping[str, str]) -> _Looked:
+    """Run a network on one input and note the layouts of its outputs, and how many tokens the sheet's places have.
+
+    A module's output is laid out as torch says of its class, else as the module within it that made it, else as its
+    input, if it has the same shape.
+    """
+    layouts: dict[str, str] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            first = output[0] if isinstance(output, tuple) and output else output
+            if isinstance(first, Tensor):
+                layout = own_layouts.get(path) or getattr(first, _LAYOUT, "") or _inherited(inputs, first)
+                setattr(first, _LAYOUT, layout)
+                layouts[path], shapes[path] = layout, tuple(first.shape)
+
+        return hook
+
+    open_to_hooks = [one for one in network.named_modules() if not isinstance(one[1], torch.jit.ScriptModule)]
+    handles = [module.register_forward_hook(note(path)) for path, module in open_to_hooks]
+    try:
+        network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    there = [path for path in _modules_of(sheet) if path in shapes]
+    tokens = {shapes[path][1] for path in there if len(shapes[path]) == 3 and own_layouts[path] != CHANNELS_FIRST}
+    return _Looked(layouts, frozenset(tokens), any(len(shapes[path]) > 3 for path in there))
+
+
+def _inherited(inputs: Sequence[Any], output: Tensor) -> str:
+    """The layout of the first input, if the output has its shape."""
+    first = inputs[0] if inputs else None
+    same = isinstance(first, Tensor) and first.shape == output.shape
+    return getattr(first, _LAYOUT, "") if same else ""
+
+
+def _form_of(path: str, sheet: Network, looked: _Looked | None, own_layouts: Mapping[str, str]) -> _Form:
+    """A place of the sheet is as the sheet says; of another one it is known what a pass shows."""
+    if looked is None or path in _modules_of(sheet):
+        return _Form(own_layouts[path], None, certain=False)
+    only_tokens = bool(looked.tokens) and not looked.maps and sheet.takes != SET
+    certain = sheet.class_tokens > 0 or only_tokens
+    return _Form(looked.layouts.get(path, ""), looked.tokens or None, certain)
+
+
+def _told(output: Any, form: _Form, how: str, tap: str, sheet: Network) -> tuple[Any, str, int]:
+    """An output, its layout and the class tokens in it, as `output_rows` takes them."""
+    layout, axes = form.layout or sheet.layout, output.ndim if isinstance(output, Tensor) else 0
+    if axes == 3:
+        sequence = form.layout == CHANNELS_FIRST  # of a convolution in one dimension
+        known = not sequence and (form.tokens is None or output.shape[1] in form.tokens)
+        if how == "cls" and not known:
+            raise NetworkError(
+                f"a class token is read where a network has one; {tap!r} of {sheet.name} gives an array of "
+                f"{tuple(output.shape[1:])} without one; leave :cls out, or name a module behind it"
+            )
+        return output.mT if sequence else output, layout, sheet.class_tokens if known else 0
+    if axes > 3 and how != "cls" and form.certain and form.layout != CHANNELS_FIRST:
+        raise NetworkError(
+            f"a tap of a network on tokens must give tokens, a vector or a map with its features first; {tap!r} of "
+            f"{sheet.name} gives an array of {tuple(output.shape[1:])}, of which that is not known; name another "
+            "module, such as the one that it is part of"
+        )
+    return output, layout, sheet.class_tokens
+
+
 # --- from a module's output to rows ---------------------------------------------------------------------------
 
 
@@ -192,6 +316,11 @@ def layout_of(module: nn.Module, layout: str) -> str:
     >>> layout_of(nn.Conv2d(1, 1, 1), CHANNELS_LAST), layout_of(nn.GELU(), CHANNELS_LAST)
     ('channels-first', 'channels-last')
     """
+    return own_layout(module) or layout
+
+
+def own_layout(module: nn.Module) -> str:
+    """Where a module's output keeps its features by its class; "" where that says nothing."""
     if isinstance(module, _CHANNELS_FIRST):
         return CHANNELS_FIRST
     if type(module) in (nn.Linear, nn.LayerNorm):  # not what is made of them to work on channels
@@ -201,11 +330,11 @@ def layout_of(module: nn.Module, layout: str) -> str:
         return CHANNELS_FIRST
     if dims and list(dims) in ([0, 2, 3, 1], [0, 2, 3, 4, 1]):
         return CHANNELS_LAST
-    return layout
+    return ""
 
 
 def output_rows(output: Any, layout: str, class_tokens: int, how: str) -> Tensor:
-    """A module's output (N, C), (N, L, C), (N, C, ...) or (N, ..., C) as rows.
+    """A module's output (N, C), (N, L, C), (N, C, ...) or (N, ..., C) as rows that the rest of the pass leaves alone.
 
     Parameters
     ----------
@@ -228,15 +357,17 @@ def output_rows(output: Any, layout: str, class_tokens: int, how: str) -> Tensor
             f"a tap must give an array of two axes or more; this one gives {told}; name another module"
         )
     if output.ndim == 2:
-        return output
+        return output.clone()  # the next layer may work in place
     if output.ndim == 3:
-        return output[:, 0] if how == "cls" else pool(output[:, class_tokens:], how, 1)
+        rows = output[:, 0] if how == "cls" else pool(output[:, class_tokens:], how, 1)
+        return rows if how in REDUCED else rows.clone()
     if how == "cls":
         raise NetworkError(
             f"a class token is read from tokens; this tap gives a map of {tuple(output.shape[1:])}; leave :cls out"
         )
     last = layout == CHANNELS_LAST
-    return pool(output, how, tuple(range(1, output.ndim - 1)) if last else tuple(range(2, output.ndim)))
+    rows = pool(output, how, tuple(range(1, output.ndim - 1)) if last else tuple(range(2, output.ndim)))
+    return rows if how in REDUCED else rows.clone()
 
 
 def _one_each(rows: Tensor, wanted: int, tap: str, sheet: Network) -> Tensor:

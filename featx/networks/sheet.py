@@ -150,6 +150,8 @@ class Network:
     reads : str
         "module:callable" from (path, sheet) to a state dict, where weights come in another form than its own
         (Keras, a 2D network to be inflated); "" where they do not.
+    class_token_first : bool
+        Whether the first of the class tokens is one; False where all of them are registers.
     """
 
     name: str
@@ -173,6 +175,7 @@ class Network:
     stem: str = ""
     extra: str = "torch"
     reads: str = ""
+    class_token_first: bool = True
 
     @property
     def poolings(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def find_tap(sheet: Network, name: str) -> Place:
     tap = sheet.taps.get(base)
     if how and how not in WITHIN:
         raise NetworkError(f"a tap's ending must say how its positions become one; got {name!r}; {known(WITHIN)}")
-    if how == "cls" and not sheet.class_tokens:
+    if how == "cls" and not (sheet.class_tokens and sheet.class_token_first):
         raise NetworkError(f"a class token needs a network that has one; {sheet.name} has none; ask for {base!r}")
     if how == "max" and sheet.takes != PICTURES:
         raise NetworkError(

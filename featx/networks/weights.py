@@ -16,15 +16,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from featx.errors import WeightsError
+from featx.errors import FeatxError, NetworkError, WeightsError, first_line
 from featx.networks.checkpoint import read_checkpoint, read_converted, read_official, read_weights, tensors_sha256
-from featx.networks.download import Progress, has_digest
+from featx.networks.download import Progress, converted_path, has_digest
 from featx.networks.named import FACTORY, OWN
 from featx.networks.sheet import Network
 
 __all__ = ["OFFICIAL", "Loaded", "Progress", "build", "load_network", "needs_official", "read_checkpoint", "redraw"]
 
 OFFICIAL = "official"
+# What an architecture raises on arguments that it cannot take: those of a file can be any.
+_NOT_ITS_ARGUMENTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,25 @@ class Loaded:
 
 
 def build(sheet: Network) -> nn.Module:
-    """The network of a sheet, its weights not set by a file."""
+    """The network of a sheet, its weights not set by a file.
+
+    Raises
+    ------
+    NetworkError
+        Its architecture cannot take the arguments of the sheet.
+    """
     module, _, name = sheet.architecture.partition(":")
-    network: nn.Module = getattr(importlib.import_module(module), name)(**sheet.arguments)
+    make = getattr(importlib.import_module(module), name)
+    try:
+        network: nn.Module = make(**sheet.arguments)
+    except FeatxError:
+        raise
+    except _NOT_ITS_ARGUMENTS as error:
+        raise NetworkError(
+            f"a network must be built from the arguments of its sheet; {sheet.name} cannot be from "
+            f"{dict(sheet.arguments)} ({type(error).__name__}: {first_line(error)[:120]}); mend the facts that they "
+            "come from, or install the libraries in the versions that featx asks for"
+        ) from error
     return network
 
 
@@ -155,7 +181,7 @@ def _load_given(sheet: Network, spec: str, cache: Path, on_progress: Progress | 
         official = True
     else:
         path = Path(spec)
-        tensors, official = _read_file(sheet, path)
+        tensors, official = _read_file(sheet, path, cache)
     with torch.random.fork_rng(devices=[]):
         network = build(sheet)
     _fill(network, tensors, sheet.name, path)
@@ -165,10 +191,15 @@ def _load_given(sheet: Network, spec: str, cache: Path, on_progress: Progress | 
     return Loaded(network.eval(), f"file:{path.name}", sha256, f"file-{sha256[:8]}")
 
 
-def _read_file(sheet: Network, path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Tensors of a file, and whether they are the official ones: the published file, or what was made of it."""
+def _read_file(sheet: Network, path: Path, cache: Path) -> tuple[dict[str, Tensor], bool]:
+    """Tensors of a file, and whether they are the official ones.
+
+    They are where the file has the published digest. What was made of it says itself what it was made of, which is
+    believed in the cache alone.
+    """
     weights = sheet.weights
-    if weights and path.name == f"{weights.file}.safetensors":
+    converted = converted_path(weights, cache) if weights else None
+    if weights and converted and path.is_file() and path.resolve() == converted.resolve():
         return read_converted(path, sheet, weights), True
     tensors = read_weights(path, sheet)
     return tensors, bool(weights and weights.digest and has_digest(path, weights.digest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from featx.analysis.runs.prediction import predict
 from featx.analysis.suiting import check_features, slices_of
 from featx.errors import AnalysisError
 
-from .conftest import Cohort, ask, feature_set, only, sentence, value
+from .conftest import Cohort, ask, excluded, feature_set, only, sentence, value
 
 RECIPE = json.dumps({"view": [{"step": "slices", "axis": "axial", "count": 4}]})
 CONCAT, AGE, SEX = "one.x/axial/t/concat", "net/volume/prediction/mean", "sex/volume/prediction/mean"
@@ -124,6 +125,51 @@ def test_a_direct_probability_is_of_the_second_class(slices: Cohort) -> None:
     assert value(result.tables["scores"], head="direct", metric="balanced_accuracy") == 1
 
 
+@pytest.mark.parametrize(
+    "female, male", [("0", "1"), ("Female", "male"), ("girl", "m"), ("woman", "man"), ("f", "M"), ("W", "M")]
+)
+def test_levels_of_one_meaning_give_the_same_numbers(slices: Cohort, female: str, male: str) -> None:
+    sets, table = slices
+    coded = table.assign(sex=table["sex"].map({"F": female, "M": male}))
+    request = asked((sets, coded), "sex", targets=["sex"], heads=["direct"])
+    result = run(request)
+    for metric in ("auc", "balanced_accuracy"):
+        assert value(result.tables["scores"], head="direct", metric=metric) == 1
+    points = learning_curves(request, Drawing((30,), n_draws=1)).points
+    assert value(points, head="direct", metric="auc") == 1
+    found = predict(
+        result.bundles["sex", "direct", "sex", "ignored"], list(sets.values()), allow_training_people=True
+    )
+    assert found["predicted"].tolist() == coded["sex"].tolist()
+    np.testing.assert_allclose(found[f"probability_{male}"], np.where(table["sex"] == "M", 0.9, 0.2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("female, male", [("2", "1"), ("1", "2"), ("b", "a")])
+def test_levels_that_do_not_say_which_is_meant_are_refused(slices: Cohort, female: str, male: str) -> None:
+    sets, table = slices
+    coded = table.assign(sex=table["sex"].map({"F": female, "M": male}))
+    request = asked((sets, coded), "sex", targets=["sex"], heads=["direct", "logistic"])
+    result = run(request)
+    assert {arm.head for arm in result.arms["sex"]} == {"baseline", "logistic"}
+    assert excluded(result) == {"sex": "unfitted"}
+    first, second = sorted((female, male))
+    says = f"{first!r} and {second!r} do not say which one is meant; recode the class that it is the probability of"
+    assert says in sentence(result, "sex")
+    curves = learning_curves(request, Drawing((30,), n_draws=1))
+    assert "direct" not in set(curves.points["head"])
+    assert [says in one["sentence"] for one in curves.exclusions] == [True]
+
+
+def test_a_probability_is_no_age(slices: Cohort) -> None:
+    result = run(asked(slices, "sex", targets=["age", "sex"], heads=["direct"]))
+    assert [arm.head for arm in result.arms["age"]] == ["baseline"]
+    assert excluded(result) == {"age": "unfitted"}
+    assert "direct on sex, confounds ignored: a direct answer must be in the unit of the target" in sentence(
+        result, "age"
+    )
+    assert value(result.tables["scores"], target="sex", head="direct", metric="auc") == 1
+
+
 def test_an_age_is_no_probability(slices: Cohort) -> None:
     result = run(asked(slices, "age", targets=["age", "sex"], heads=["direct"]))
     assert [arm.head for arm in result.arms["sex"]] == ["baseline"]
@@ -181,6 +227,23 @@ def test_a_head_that_no_features_suit_is_refused_first(
     for what in (run, plan_fits, lambda request: learning_curves(request, Drawing((30,)))):
         with pytest.raises(AnalysisError, match=says):
             what(asked(slices, *combinations, **changed))
+
+
+def test_several_sets_of_slices_are_to_be_taken_one_by_one(slices: Cohort) -> None:
+    sets, table = slices
+    other = replace(sets[CONCAT], name="one.x/coronal/t/concat")
+    request = ask(
+        ({**sets, other.name: other}, table), combinations={"all": (CONCAT, other.name)}, heads=["attention"]
+    )
+    says = (
+        "kept apart, and these are 2 sets; name one set with --features, or take each by itself with "
+        "--features each, or take another head$"
+    )
+    with pytest.raises(AnalysisError, match=says):
+        check_features(request)
+    each = replace(request, combinations={name: (name,) for name in (CONCAT, other.name)})
+    check_features(each)
+    assert [slices_of(each, name) for name in each.combinations] == [4, 4]
 
 
 def test_slices_that_are_not_aggregated_are_refused(slices: Cohort) -> None:

@@ -1,10 +1,14 @@
 """featx doctor: what it lists, and how it ends."""
 
 import json
+import sys
 
 import torch
 
+from featx import extraction
 from featx.extraction import golden
+from featx.networks import get_network
+from featx_cli import doctor
 
 ONE = ("doctor", "-n", "squeezenet1_0.imagenet", "--device", "cpu")
 
@@ -37,10 +41,52 @@ def test_what_nobody_knows_is_no_failure(featx, monkeypatch):
 
 
 def test_an_unknown_network(featx):
-    assert "'nope*' matches none; known are" in featx("doctor", "-n", "nope*", code=2)
+    assert "'nope*' is not; known are" in featx("doctor", "-n", "nope*", code=2)
+
+
+def test_a_damaged_file_in_the_cache_is_no_arithmetic(featx, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path))
+    (tmp_path / get_network("squeezenet1_0.imagenet").weights.file).write_bytes(b"cut")
+    out = featx(*ONE, code=3)
+    assert "not run: official weights must have the digest" in out
+    assert "squeezenet1_0.imagenet could not be run: see there" in out
+    assert "does not reproduce" not in out
+
+
+def test_what_was_fetched_by_a_pattern_is_run_too(featx, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "USUAL", ())
+    (tmp_path / "timm:resnet10t.c3_in1k.golden.json").write_text("{}")
+    (tmp_path / "timm:gone.golden.json").write_text("{}")
+    out = featx("doctor", "--device", "cpu")
+    assert "timm:resnet10t.c3_in1k  golden   weights" in out
+    assert "gone" not in out
 
 
 def test_features_can_be_written_for_the_next_version(featx, tmp_path):
     featx(*ONE, "--write", tmp_path / "g.json")
     (sets,) = json.loads((tmp_path / "g.json").read_text()).values()
     assert sets.keys() == {f"sagittal/fire{at}/mean" for at in range(2, 10)}
+
+
+class _BrokenTorch:
+    """Finds a torch whose libraries do not load."""
+
+    def find_spec(self, name, *_):
+        if name == "featx.extraction.golden":
+            raise ImportError("libcudnn.so.9: cannot open shared object file")
+
+
+def test_a_torch_that_does_not_load_is_no_laptop_without_torch(featx, monkeypatch):
+    monkeypatch.delitem(sys.modules, "featx.extraction.golden")
+    monkeypatch.delattr(extraction, "golden")
+    monkeypatch.setattr(sys, "meta_path", [_BrokenTorch(), *sys.meta_path])
+    assert "torch must load to extract; it does not here (libcudnn.so.9" in featx(*ONE, code=2)
+
+
+def test_a_laptop_without_torch(featx, monkeypatch):
+    monkeypatch.delitem(sys.modules, "featx.extraction.golden")
+    monkeypatch.delattr(extraction, "golden")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    out = featx(*ONE)
+    assert "golden image: not run, for torch is not there; this machine can fit and report, not extract" in out

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import featx.networks
+from featx.errors import DependencyError
+from featx.extraction import golden
 from featx.networks import NETWORKS, get_network
 from featx.networks.checkpoint import write_checkpoint
 from featx.networks.described import EXAMPLE
@@ -237,7 +239,8 @@ def test_fetched_weights_are_verified_converted_and_used(featx, table, server, h
     assert "featx knows of no published weights of none.d: left out" in said
     assert f"plain.a: verified, {home}/w.pth\n" in said
     assert f"pickled.c: verified, {home}/c.p.safetensors\n" in said
-    assert {path.name for path in home.iterdir()} == {"w.pth", "c.p", "c.p.safetensors"}
+    notes = {f"{name}.golden.json" for name in ("plain.a", "plain.b", "pickled.c")}
+    assert {path.name for path in home.iterdir()} == {"w.pth", "c.p", "c.p.safetensors"} | notes
     assert has_digest(home / "c.p", table["pickled.c"].weights.digest)
     assert len(server.asked) == 2  # plain.b is of the same file
     server.pages.clear()
@@ -292,7 +295,46 @@ def test_a_failed_download_costs_only_itself(featx, table, server, home):
     assert "plain.a: FAILED\n" in said
     assert "pickled.c: verified" in said
     assert "1 of 2 could not be fetched:\n  plain.a: official weights of plain.a must be" in said
-    assert {path.name for path in home.iterdir()} == {"c.p", "c.p.safetensors"}
+    assert {path.name for path in home.iterdir()} == {"c.p", "c.p.safetensors", "pickled.c.golden.json"}
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (RuntimeError("not enough memory\nsee the log"), "not enough memory"),
+        (MemoryError(), "MemoryError"),
+        (DependencyError("MONAI must be installed"), "MONAI must be installed"),
+    ],
+)
+def test_golden_features_that_cannot_be_noted_cost_nothing_else(featx, table, home, monkeypatch, error, told):
+    noted = golden.note
+
+    def note(sheet, folder):
+        if sheet.name == "plain.a":
+            raise error
+        noted(sheet, folder)
+
+    monkeypatch.setattr(golden, "note", note)
+    said = featx("networks", "fetch", "plain.a", "pickled.c")
+    lines = [line for line in said.splitlines() if "golden features" in line]
+    assert lines == [
+        f"plain.a: no golden features could be noted for `featx doctor` ({told})",
+        "pickled.c: golden features noted for `featx doctor`",
+    ]
+    assert {path.name for path in home.iterdir()} == {"w.pth", "c.p", "c.p.safetensors", "pickled.c.golden.json"}
+
+
+def test_fetched_weights_of_another_network_are_a_failure(featx, table, server, home, tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other")
+    content = (tmp_path / "other").read_bytes()
+    server.pages["/other.pth"] = Page(content)
+    weights = weights_of(content, f"{server.url}/other.pth", "other.pth")
+    other = replace(table["plain.a"], name="other.e", weights=weights)
+    monkeypatch.setattr("featx.networks.NETWORKS", {**table, "other.e": other})
+    said = featx("networks", "fetch", "other.e", "pickled.c", code=3)
+    assert "1 of 2 could not be fetched:\n  other.e: weights must fit other.e, tensor by tensor" in said
+    assert "pickled.c: golden features noted" in said
 
 
 def test_all_downloads_failed(featx, table, server, home, capsys):
@@ -308,8 +350,8 @@ def test_all_downloads_failed(featx, table, server, home, capsys):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (("none.d",), "nobody publishes any of none.d; ask for none.d@random:SEED, or give --weights none.d=FILE"),
-        (("none.*",), "nobody publishes any of none.d"),
+        (("none.d",), "featx knows of none for none.d; ask for none.d@random:SEED, or give --weights none.d=FILE"),
+        (("none.*",), "featx knows of none for none.d"),
         (("nosuch*",), "a pattern must fit a network; 'nosuch*' fits none"),
         (("nosuch",), "a network must be in the table"),
     ],
@@ -319,9 +361,10 @@ def test_what_cannot_be_fetched(featx, table, server, home, words, sentence):
     assert server.asked == []
 
 
-def test_fetching_needs_no_torch_but_conversion_does(featx, table, home, monkeypatch):
+@pytest.mark.parametrize("missing", ["torch", "safetensors", "torchvision"])
+def test_fetching_needs_no_torch_but_conversion_does(featx, table, home, monkeypatch, missing):
     monkeypatch.delitem(sys.modules, "featx.networks.checkpoint")
-    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, missing, None)
     said = featx("networks", "fetch", "pickled.c", "plain.a")
     assert "pickled.c: its tensors will be converted on a machine that has torch, when it is first used" in said
     assert "plain.a: its tensors" not in said

@@ -158,6 +158,9 @@ def test_direct_from_fit_to_predict(featx, sliced, tmp_path):
     scores = scores.set_index(["target", "features", "metric"])["value"]
     assert scores["age", "ages/volume/prediction/mean", "mae"] == pytest.approx(2, abs=1e-5)
     assert scores["sex", "sexes", "auc"] == 1
+    assert (
+        "age: unfitted: direct on sexes, confounds ignored: a direct answer must be in the unit of the target" in said
+    )
     head = next((tmp_path / "run/heads").glob("sex--direct*.npz"))
     featx("predict", head, "answer.h5", "--allow-training-people", "-o", tmp_path / "sex.csv")
     found = pd.read_csv(tmp_path / "sex.csv").merge(pd.read_csv(sliced / "people.csv"), on="participant_id")
@@ -165,12 +168,41 @@ def test_direct_from_fit_to_predict(featx, sliced, tmp_path):
     assert set(found["probability_M"].round(6)) == {0.8, 0.1}
 
 
+def test_a_stored_probability_is_of_the_level_that_is_meant(featx, sliced, tmp_path):
+    people = pd.read_csv(sliced / "people.csv")
+    people["sex"] = people["sex"].map({"M": "man", "F": "woman"})
+    people.to_csv(sliced / "words.csv", index=False)
+    words = ("--target", "sex", "--features", "sexes", "--head", "direct", *QUICK, "-o", tmp_path / "run")
+    featx("fit", "answer.h5", "words.csv", *words)
+    assert pd.read_csv(tmp_path / "run/scores.csv").query("head == 'direct' and metric == 'auc'")["value"].item() == 1
+    (head,) = (tmp_path / "run/heads").glob("sex--direct*.npz")
+    featx("predict", head, "answer.h5", "--allow-training-people", "-o", tmp_path / "sex.csv")
+    found = pd.read_csv(tmp_path / "sex.csv").merge(people, on="participant_id")
+    assert found["predicted"].tolist() == found["sex"].tolist()
+    told = found["probability_man"].round(6)
+    assert told.tolist() == np.where(people["sex"] == "man", 0.8, 0.1).tolist()
+
+
+def test_a_probability_of_levels_that_do_not_say_which_is_told(featx, sliced, tmp_path):
+    people = pd.read_csv(sliced / "people.csv")
+    people["sex"] = people["sex"].map({"M": 1, "F": 2})
+    people.to_csv(sliced / "coded.csv", index=False)
+    words = ("--features", "sexes", "--head", "direct", "--head", "logistic", *QUICK, "-o", tmp_path / "run")
+    said = featx("fit", "answer.h5", "coded.csv", "--target", "sex", *words, code=3)
+    assert "sex: unfitted: direct on sexes, confounds ignored: a direct answer for two classes must be" in said
+    assert "'1' and '2' do not say which one is meant; recode" in said
+    assert set(pd.read_csv(tmp_path / "run/scores.csv")["head"]) <= {"baseline", "logistic"}
+
+
 @pytest.mark.parametrize(
     "words, says",
     [
         (("--aggregate", "sum"), "a way to aggregate slices must be known; 'sum' is not; known are 'concat', 'max'"),
         (("--head", "attention"), "'net' does not: it wants one feature set whose slices are kept apart"),
-        (("--head", "attention", "--aggregate", "concat"), "and these are 2 sets; extract with --pool slices"),
+        (
+            ("--head", "attention", "--aggregate", "concat"),
+            "and these are 2 sets; name one set with --features, or take each",
+        ),
         (("--head", "direct"), "'net' does not: it is a single column, and these are 6; name the set that holds it"),
         (("--features", "net/axial/t/max"), "'net/axial/t/max' matches none; known are 'net/axial/t/mean'"),
     ],
@@ -189,7 +221,7 @@ def test_an_unknown_aggregation_is_refused_without_slices_too(featx, sliced, tmp
 def test_heads_say_what_they_want(featx):
     said = featx("heads")
     assert "wants     one feature set whose slices are kept apart: extract with --pool slices, fit with --agg" in said
-    assert "the probability of the second one in sorted order (M of F and M, 1 of 0 and 1)" in said
+    assert "the probability of the one that their names say is meant (M of F and M, 1 of 0 and 1, case" in said
     assert said.count("wants ") == 2
 
 

@@ -16,7 +16,9 @@ import torch
 from featx import store
 from featx.errors import DeviceError, ImageError, NetworkError, StoreError
 from featx.extraction import engine
-from featx.extraction.engine import choose_device, extract, keep_pages, load_job
+from featx.extraction.device import choose_device, default_workers, full_float32, keep_pages
+from featx.extraction.engine import extract
+from featx.extraction.job import Job, load_job
 from featx.extraction.loader import attempt, load_ahead
 from featx.extraction.parts import collect
 from featx.extraction.plan import make_request
@@ -201,6 +203,12 @@ def test_an_image_that_breaks_the_contract_costs_only_itself_and_may_be_accepted
     assert "wants a brain that is registered to MNI152" in summary.failures[0]["sentence"]
     told = summary.told["not-registered"]
     assert (told.n_images, told.image_id, set(summary.told)) == (1, "sub-zaway", {"not-registered"})
+    (kept,) = store.read_accepted(tmp_path / "f.h5")
+    assert (kept["image_id"], kept["network"], kept["code"]) == (
+        "sub-zaway",
+        "squeezenet1_0.imagenet@random-1",
+        "not-registered",
+    )
     rows = {name: list(one.image_id) for name, one in _features(tmp_path / "f.h5").items()}
     assert all(ids == (["sub-00", "sub-zaway"] if "random-1" in name else ["sub-00"]) for name, ids in rows.items())
 
@@ -245,7 +253,7 @@ def _break(job, when):
             raise RuntimeError("the kernel of the day is cold")
         return job.run(volumes)
 
-    return engine.Job(job.label, job.recipe_key, job.request, job.sets, run)
+    return Job(job.label, job.recipe_key, job.request, job.sets, run)
 
 
 def test_a_batch_that_fails_is_halved_until_only_the_culprit_is_left(brains, tmp_path):
@@ -267,7 +275,7 @@ def test_a_batch_that_does_not_fit_is_halved(brains, tmp_path):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return job.run(volumes)
 
-    small = engine.Job(job.label, job.recipe_key, job.request, job.sets, run)
+    small = Job(job.label, job.recipe_key, job.request, job.sets, run)
     assert _run(images, [small], tmp_path / "f.h5", batch_size=4).n_now == 4
 
 
@@ -276,14 +284,14 @@ def test_one_image_that_does_not_fit(brains, tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     job = _job()
-    small = engine.Job(job.label, job.recipe_key, job.request, job.sets, run)
+    small = Job(job.label, job.recipe_key, job.request, job.sets, run)
     summary = _run(index_images(str(brains(1))), [small], tmp_path / "f.h5")
     assert [row["code"] for row in summary.failures] == ["out-of-memory"]
 
 
 def test_features_that_are_not_finite_are_a_failure(brains, tmp_path):
     job = _job()
-    broken = engine.Job(
+    broken = Job(
         job.label, job.recipe_key, job.request, job.sets,
         lambda volumes: {name: values * np.nan for name, values in job.run(volumes).items()},
     )  # fmt: skip
@@ -333,7 +341,8 @@ def test_load_ahead_hands_errors_on():
 SCRIPT = """
 import sys
 from pathlib import Path
-from featx.extraction.engine import extract, load_job
+from featx.extraction.engine import extract
+from featx.extraction.job import load_job
 from featx.extraction.parts import collect
 from featx.extraction.plan import make_request
 from featx.images.index import index_images
@@ -455,8 +464,8 @@ def test_a_device_is_what_was_asked_for(monkeypatch):
         choose_device("tpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert (choose_device("auto"), choose_device("cuda:1")) == ("cuda", "cuda:1")
-    assert engine.default_workers("cpu") == 1
-    assert 1 <= engine.default_workers("cuda") <= 8
+    assert default_workers("cpu") == 1
+    assert 1 <= default_workers("cuda") <= 8
 
 
 def test_the_allocator_takes_the_advice_on_glibc():
@@ -509,7 +518,7 @@ def test_a_network_that_is_complete_is_not_run_again_for_the_sake_of_another(bra
 
     def counted(job):
         run = lambda volumes: runs.append(job.label) or job.run(volumes)  # noqa: E731
-        return engine.Job(job.label, job.recipe_key, job.request, job.sets, run)
+        return Job(job.label, job.recipe_key, job.request, job.sets, run)
 
     first, second = counted(_job(0)), counted(_job(1))
     _run(images, [first], tmp_path / "f.h5")
@@ -524,3 +533,39 @@ def test_an_id_that_stands_for_another_person_by_now_is_refused(brains, tmp_path
     other = [Image(images[0].image_id, "sub-99", "", "", images[0].path)]
     with pytest.raises(StoreError, match="must stand for one participant and session; 'sub-00'"):
         _run(other, [_job()], tmp_path / "f.h5")
+
+
+def test_matrix_products_keep_full_float32_too():
+    """Containers may set TF32 for matrix products in the environment."""
+    torch.set_float32_matmul_precision("high")
+    try:
+        with full_float32("cpu"):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize(
+    "network, asked, match",
+    [
+        (
+            "alexnet.imagenet",
+            {"size": "32"},
+            r"alexnet.imagenet must run on its views; .*'size': 32.* not \(",
+        ),
+        ("squeezenet1_0.imagenet", {"taps": ["features.3.nothing"]}, "the path of a module; 'features.3.nothing'"),
+        ("sliceset.encoder1_mean", {"channels": "neighbours"}, "encoder1"),
+    ],
+)
+def test_a_wish_that_a_network_cannot_fulfil_is_refused_before_any_image(network, asked, match):
+    with pytest.raises(NetworkError, match=match):
+        load_job(make_request(network, weights="random:0", **asked), "cpu", Path("unused"))
+
+
+def test_a_sheet_that_promises_other_widths_is_refused():
+    request = make_request("squeezenet1_0.imagenet", weights="random:0", taps=["fire2"])
+    taps = {**request.sheet.taps, "fire2": replace(request.sheet.taps["fire2"], width=7)}
+    wrong = replace(request, sheet=replace(request.sheet, taps=taps))
+    with pytest.raises(NetworkError, match="'fire2' of squeezenet1_0.imagenet gives 128, the sheet says 7; mend"):
+        load_job(wrong, "cpu", Path("unused"))

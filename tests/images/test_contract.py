@@ -10,7 +10,8 @@ from scipy import ndimage
 from featx import schema
 from featx.errors import NetworkError
 from featx.images import contract
-from featx.images.contract import ACCEPTABLE, Verdict, Wants, check_accepted, judge, look_at, most_grave
+from featx.images.contract import ACCEPTABLE, Verdict, Wants, check_accepted, judge, most_grave
+from featx.images.findings import look_at
 from featx.images.template import read_template, template_depth_mm, template_mask
 from featx.images.volume import (
     MNI152_1MM,
@@ -78,6 +79,9 @@ def test_the_look_measures_what_it_says():
     every = data[::2, ::2, ::2]
     assert of.bright == pytest.approx(np.percentile(every[every > 0], 90))
     foreground = every > 0.1 * of.bright
+    assert of.below == 0
+    _, counts = np.unique(every[foreground], return_counts=True)
+    assert of.of_one_value == pytest.approx(max(counts) / sum(counts))
     assert of.litres == pytest.approx(foreground.sum() * 4**3 / 1e6)
     assert of.litres == pytest.approx((data > 0.1 * of.bright).sum() * 2**3 / 1e6, rel=0.01)
     depth = template_depth_mm()[::2, ::2, ::2]
@@ -102,6 +106,26 @@ def test_storage_changes_nothing(codes):
     assert judge(second, MNI, "here") == judge(first, MNI, "here") == []
 
 
+def test_a_standardised_brain_is_measured_as_if_it_were_none():
+    plain, volume = look_at(_brain()), _spoiled("standardised inside")
+    of = look_at(volume)
+    every = volume.data[::2, ::2, ::2]
+    bright = np.percentile(every[every > 0], 90)
+    assert of.bright == pytest.approx(bright)
+    clear = every[np.abs(every) > 0.05 * bright]
+    assert of.below == pytest.approx(np.mean(clear < 0))
+    assert 0.4 < of.below < 0.6
+    for name, tolerance in (("litres", 0.02), ("overlap", 0.01), ("outside", 0)):
+        assert getattr(of, name) == pytest.approx(getattr(plain, name), abs=tolerance), name
+    assert of.offset_mm == pytest.approx(plain.offset_mm, abs=0.5)
+    grey = ndimage.gaussian_filter(read_template().data.astype(float), 1)[::2, ::2, ::2]
+    lifted = np.where(every == 0, 0, every - volume.data.min())
+    capped = np.minimum(lifted, 1.3 * np.percentile(lifted[lifted > 0], 90))
+    there = template_depth_mm()[::2, ::2, ::2] > 0
+    assert of.likeness == pytest.approx(np.corrcoef(capped[there], grey[there])[0, 1], abs=1e-6)
+    assert of.of_one_value == pytest.approx(plain.of_one_value, rel=0.05)
+
+
 def test_another_grid_gives_nearly_the_same():
     first = look_at(_brain())
     second = look_at(resample(_brain(), MNI152_1MM))
@@ -112,11 +136,17 @@ def test_another_grid_gives_nearly_the_same():
 def test_an_image_without_anything_above_0():
     data = -1 - _brain().data
     of = look_at(Volume(data, grid_affine(MNI152_2MM)))
-    assert (of.bright, of.litres, of.overlap, of.offset_mm) == (0, 0, 0, float("inf"))
-    assert _codes(Volume(data, grid_affine(MNI152_2MM))) == ["background-not-zero", "clipped", "negative-values"]
+    assert (of.bright, of.below, of.background) == (0, 1, -1)
+    assert _codes(Volume(data, grid_affine(MNI152_2MM))) == ["background-not-zero", "clipped"]
     data[0] = 0
-    faces = Volume(np.pad(data[1:-1, 1:-1, 1:-1], 1), grid_affine(MNI152_2MM))
-    assert "too-little-brain" in _codes(faces)
+    faces = look_at(Volume(np.pad(data[1:-1, 1:-1, 1:-1], 1), grid_affine(MNI152_2MM)))
+    assert (faces.bright, faces.below, faces.background) == (0, 1, 0)
+    assert judge(faces, MNI, "here")[0].code == "standardised"
+    empty = look_at(Volume(np.pad(np.ones((1, 1, 1), np.float32), ((1, 89), (1, 107), (1, 89))), _brain().affine))
+    # the lattice misses the only voxel
+    assert (empty.bright, empty.litres, empty.of_one_value, empty.below) == (0, 0, 0, 0)
+    assert (empty.overlap, empty.offset_mm) == (0, float("inf"))
+    assert "too-little-brain" in [one.code for one in judge(empty, MNI, "here")]
 
 
 # --- the judgement --------------------------------------------------------------------------------------------
@@ -134,15 +164,21 @@ def _spoiled(how):
         affine[1, 3] += 5
     elif how == "standardised":
         data = (data - data.mean()) / data.std()
+    elif how == "standardised inside":
+        data = np.where(brain, (data - data[brain].mean()) / data[brain].std(), 0).astype(np.float32)
+    elif how == "mask":
+        data = brain.astype(np.float32)
+    elif how == "labels":
+        data = np.digitize(data, [1, 120, 175]).astype(np.float32)
     elif how == "head":
         shell = ndimage.binary_dilation(brain, iterations=8) & ~ndimage.binary_dilation(brain, iterations=5)
-        data[shell] = 150
+        data[shell] = np.random.default_rng(0).integers(100, 200, np.count_nonzero(shell))
     elif how == "cut":
-        data[:, :, 40:] = 0
+        data[:, :, 36:] = 0
     elif how == "float":
         data /= 255
     elif how == "clipped":
-        data = data.clip(0, 150)
+        data = data.clip(0, 180)
     elif how == "hot":
         data[45, 54, 45] = 5000
     elif how == "negative":
@@ -167,8 +203,21 @@ def _spoiled(how):
         ),
         ("place", "wrong-place", r"net wants a brain in MNI152 2 mm \(FSL\) space, .* in here it lies at", True),
         ("standardised", "background-not-zero", r"wants a background of 0; it is -0\.5\d* in here; give", True),
+        (
+            "standardised inside",
+            "standardised",
+            r"intensities such as a scanner gives, 0 and more; [45]\d% of what is not 0 lies below 0 in here; give",
+            True,
+        ),
+        (
+            "mask",
+            "not-a-scan",
+            r"in many shades of grey; 100% of it have one value in here; give the scan, not",
+            True,
+        ),
+        ("labels", "not-a-scan", r"in many shades of grey; 50% of it have one value in here", True),
         ("head", "not-skull-stripped", r"without its skull, at most 2\.6 litres; \d\.\d\d litres and \d+% of", True),
-        ("cut", "too-little-brain", r"wants a whole brain, 0\.92 litres or more; 0\.\d\d litres are bright in", True),
+        ("cut", "too-little-brain", r"wants a whole brain, 0\.8 litres or more; 0\.\d\d litres are bright in", True),
         (
             "float",
             "wrong-range",
@@ -178,7 +227,7 @@ def _spoiled(how):
         (
             "clipped",
             "clipped",
-            r"should not be cut off; \d+\.\d% of the voxels above 0 .* value, 150, in here",
+            r"should not be cut off; \d+\.\d% of the voxels above 0 .* value, 180, in here",
             False,
         ),
         (
@@ -215,6 +264,30 @@ def test_whoever_wants_less_is_told_less():
         "wrong-grid",
         "too-little-brain",
     ]
+
+
+def test_a_standardised_brain_is_refused_for_that_and_for_where_it_lies():
+    here = _spoiled("standardised inside")
+    away = _moved(here, _world(shift=(0, 20, 0)))
+    assert _codes(here) == ["standardised"]
+    assert _codes(away) == ["standardised", "not-registered"]
+    assert most_grave(judge(look_at(here), MNI, "here"), ("standardised",)) is None
+    assert most_grave(judge(look_at(away), MNI, "here"), ("standardised",)).code == "not-registered"
+
+
+def test_the_traces_of_a_spline_are_no_standardisation():
+    data = ndimage.shift(_brain().data, 0.5, order=3)
+    assert np.mean(data[data != 0] < 0) > 0.2
+    of = look_at(Volume(data, grid_affine(MNI152_2MM)))
+    assert of.below < 0.05
+    assert [one.code for one in judge(of, MNI, "here") if one.refused] == []
+
+
+def test_a_small_brain_that_keeps_its_size_is_not_refused():
+    of = look_at(_brain())
+    for litres, codes in ((0.81, ["smaller-than-template"]), (0.79, ["too-little-brain", "smaller-than-template"])):
+        small = dataclasses.replace(of, litres=litres)
+        assert [one.code for one in judge(small, MNI, "here")] == codes
 
 
 def test_what_is_accepted_is_passed_over():
@@ -256,7 +329,12 @@ MOVES = {
     "upside down": _world(np.diag([1, 1, -1])),
     "front to back": _world(np.diag([1, -1, 1])),
 }
-SIZES = {"0.75": (0.75, "too-little-brain"), "1.15": (1.15, "not-skull-stripped")}
+# At 0.75 it is as large as a small brain that was not scaled: told, not refused.
+SIZES = {
+    "0.70": (0.70, "too-little-brain", True),
+    "0.75": (0.75, "smaller-than-template", False),
+    "1.15": (1.15, "not-skull-stripped", True),
+}
 
 
 @pytest.mark.data
@@ -270,6 +348,8 @@ def test_no_registered_brain_is_refused(data):
         assert of.outside < 0.0025
         assert of.overlap > 0.95
         assert of.likeness > 0.50
+        assert of.below == 0
+        assert of.of_one_value < 0.021
         assert of.offset_mm < 2.5
     for path in sorted((data / "mni1mm").glob("*.nii.gz")):
         of = look_at(read_volume(path))
@@ -277,6 +357,8 @@ def test_no_registered_brain_is_refused(data):
         assert most_grave(verdicts) is None
         assert {"smaller-than-template", "negative-values"} <= {one.code for one in verdicts}
         assert 1.0 < of.litres < 1.11
+        assert of.below < 0.001
+        assert of.of_one_value < 0.001
         assert of.overlap > 0.85
         assert of.offset_mm < 5.7
 
@@ -291,6 +373,7 @@ def test_every_head_is_refused(data):
             of = look_at(seen)
             assert of.outside > 0.13
             assert of.litres > 2.4
+            assert of.of_one_value < 0.06
             for wants in (ANY, NATIVE):
                 assert judge(of, wants, str(path))[0].code == "not-skull-stripped", (path, wants)
 
@@ -315,9 +398,33 @@ def test_a_brain_that_lies_wrong_is_seen(data, move):
 @pytest.mark.data
 @pytest.mark.parametrize("size", SIZES)
 def test_a_brain_of_the_wrong_size_is_seen(data, size):
-    factor, code = SIZES[size]
+    factor, code, refused = SIZES[size]
     for path in sorted((data / "ixi").glob("**/*.nii.gz"))[::46]:
-        assert code in _codes(_moved(read_volume(path), _world(np.eye(3) * factor)), ANY), path
+        verdicts = judge(look_at(_moved(read_volume(path), _world(np.eye(3) * factor))), ANY, "here")
+        assert code in [one.code for one in verdicts], path
+        assert (most_grave(verdicts) is not None) == refused, path
+
+
+@pytest.mark.data
+def test_what_is_no_scan_any_more_is_seen(data):
+    for path in [*sorted((data / "ixi").glob("**/*.nii.gz"))[::46], *sorted((data / "mni1mm").glob("*.nii.gz"))]:
+        volume = read_volume(path)
+        brain = volume.data > 0
+        inside = volume.data[brain]
+        made = {
+            "standardised": np.where(brain, (volume.data - inside.mean()) / inside.std(), 0),
+            "mask": brain,
+            "labels": np.digitize(volume.data, [1, np.percentile(inside, 20), np.percentile(inside, 65)]),
+            "cut off": volume.data.clip(0, np.percentile(inside, 50)),
+        }
+        refused = {
+            what: [one.code for one in judge(look_at(Volume(values.astype(np.float32), volume.affine)), ANY, "here")
+                   if one.refused]
+            for what, values in made.items()
+        }  # fmt: skip
+        assert refused == {what: ["standardised" if what == "standardised" else "not-a-scan"] for what in made}, path
+        spline = Volume(ndimage.shift(volume.data, 0.5, order=3, output=np.float32), volume.affine)
+        assert most_grave(judge(look_at(spline), ANY, "here")) is None, path
 
 
 @pytest.mark.data

@@ -202,6 +202,22 @@ def test_a_dicom(tmp_path):
     _refused(tmp_path / "a.dcm", "unsupported-format", "dcm2niix")
 
 
+@pytest.mark.parametrize("kind", [np.complex64, np.complex128])
+def test_complex_numbers(tmp_path, kind):
+    path = _save(tmp_path / "a.nii.gz", _nifti(_array().astype(kind) * (1 + 2j)))
+    _refused(
+        path,
+        "unsupported-format",
+        rf"must be plain numbers; those of .*a\.nii\.gz are of the type {np.dtype(kind)}; save",
+    )
+
+
+def test_colours(tmp_path):
+    colours = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    path = _save(tmp_path / "a.nii", _nifti(colours))
+    _refused(path, "unsupported-format", r"must be plain numbers; those of .*a\.nii are of the type colours; save")
+
+
 def test_no_orientation(tmp_path):
     image = nib.Nifti1Image(_array(), None)
     image.set_qform(None, code=0)

@@ -165,6 +165,9 @@ GRID = {"name": "g", "shape": [9, 8, 7], "voxel_mm": 1.0, "orientation": "LAS", 
         ({"steps": [{"step": "divide-by", "value": "9"}]}, "'value' of step 'divide-by' in .* a number; got '9'"),
         ({"steps": [{"step": "z-score", "by": 2}]}, "step 'z-score' in .* got 'by'"),
         ({"steps": [{"step": "crop", "box": [[0, 2, 3]]}]}, r"a list of 2; got \[0, 2, 3\]"),
+        ({"steps": [{"step": "crop", "box": [[0, 2], [0, 2]]}]}, "step 'crop' of .* three pairs, .* got .*; mend"),
+        ({"steps": [{"step": "crop", "box": [[0, 2], [0, 2], [3, 3]]}]}, "step 'crop' of .* three pairs"),
+        ({"steps": [{"step": "turn", "stored": "LAS", "wanted": "LAP"}]}, "orientations such as 'LAS'; got .*'LAP'"),
         ({"steps": [{"step": "divide-by", "value": float("nan")}]}, "must be a number; got nan"),
         ({"views": [{"name": "oblique"}]}, "'views' of .* got 'oblique'; known are 'axial', 'coronal', 'sagittal'"),
         ({"views": ["axial"]}, r"a table such as \{name = \"axial\""),
@@ -205,6 +208,13 @@ def test_facts_that_are_wrong(change, match):
         ([{**SLICES, "channels": "rgb"}], "'channels' of view .* got 'rgb'; known are 'neighbours', 'replicate'"),
         ([{**SLICES, "count": 0}], "slices of view .* got 0 from 8 to 72"),
         ([{**SLICES, "first": 80}], "slices of view .* got 4 from 80 to 72"),
+        ([{**SLICES, "count": 66}], "no more than the voxels from the first to the last; got 66 from 8 to 72; mend"),
+        (
+            [{**SLICES, "last": 91}],
+            "within the 91 voxels that .* along that axis; got the last at 91; .*, 90 at most",
+        ),
+        ([{**SLICES, "last": 500}], "slices of view 'axial' of .* within the 91 voxels .* got the last at 500"),
+        ([{**SLICES, "axis": "coronal", "last": 109}], "within the 109 voxels that .* got the last at 109"),
         ([{**SLICES, "first": "8"}], "'first' of step 'slices' in view 'axial' of .* a whole number; got '8'"),
         ([SLICES, {"step": "normalise", "mean": [0]}], "step 'normalise' in .* must say 'std'"),
         ([SLICES, {"step": "z-score"}], "one that featx has; got 'z-score'; known are 'normalise'"),
@@ -213,6 +223,42 @@ def test_facts_that_are_wrong(change, match):
 def test_views_that_are_wrong(steps, match):
     with pytest.raises(NetworkError, match=match):
         _own({**PICTURES, "views": [{"name": "axial", "steps": steps}]})
+
+
+ANYWHERE = {**GRID, "shape": [90, 90, 90], "anywhere": True}
+
+
+@pytest.mark.parametrize(
+    "change, lengths",
+    [
+        ({}, (91, 109, 91)),
+        ({"steps": [{"step": "crop", "box": [[5, 85], [2, 105], [0, 70]]}]}, (80, 103, 70)),
+        ({"steps": [{"step": "pad", "shape": [96, 112, 93]}]}, (96, 112, 93)),
+        ({"steps": [{"step": "turn", "stored": "LAS", "wanted": "ILA"}]}, (91, 91, 109)),
+        ({"steps": [{"step": "crop-around-brain", "shape": [60, 200, 70]}]}, (60, 109, 70)),
+        ({"grid": ANYWHERE}, (None, None, None)),
+        ({"grid": ANYWHERE, "steps": [{"step": "crop-around-brain", "shape": [60, 60, 60]}]}, (None, None, None)),
+        ({"grid": ANYWHERE, "steps": [{"step": "pad", "shape": [40, 50, 60]}]}, (40, 50, 60)),
+    ],
+)
+def test_slices_lie_in_what_the_steps_leave(change, lengths):
+    for axis, length in zip(("sagittal", "coronal", "axial"), lengths, strict=True):
+
+        def own(last, axis=axis):
+            view = {"name": axis, "steps": [{**SLICES, "axis": axis, "last": last}]}
+            return _own({**PICTURES, **change, "views": [view]})
+
+        assert own((length or 1000) - 1).recipe.views[0].name == axis
+        if length:
+            with pytest.raises(
+                NetworkError, match=f"within the {length} voxels .* mend 'last', {length - 1} at most"
+            ):
+                own(length)
+
+
+def test_every_voxel_along_an_axis_can_be_a_slice():
+    step = {**SLICES, "first": 0, "last": 90, "count": 91}
+    assert _own({**PICTURES, "views": [{"name": "axial", "steps": [step]}]}).recipe.views[0].steps[0].name == "slices"
 
 
 @pytest.mark.parametrize("missing", ["takes", "grid", "taps"])

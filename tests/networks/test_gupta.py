@@ -13,7 +13,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from featx import store
 from featx.errors import ImageError, NetworkError
-from featx.extraction.engine import extract, load_job
+from featx.extraction.engine import extract
+from featx.extraction.job import load_job
 from featx.extraction.plan import make_request
 from featx.images.index import index_images
 from featx.images.volume import MNI152_1MM, MNI152_2MM, Volume, grid_affine

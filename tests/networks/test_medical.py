@@ -138,6 +138,12 @@ def test_vit_is_read_where_monai_computes(tmp_path):
     torch.testing.assert_close(tokens, network.norm(layers[-1])[:, 1:].mean(1))
     torch.testing.assert_close(token, network.norm(layers[-1][:, 0]))
     torch.testing.assert_close(features, token)
+    (patches,) = _read(network, sheet, x, "patch_embedding")
+    torch.testing.assert_close(patches, network.patch_embedding(x).mean(1))
+    with pytest.raises(
+        NetworkError, match=r"'patch_embedding:cls' of vit_3d.monai gives an array of \(252, 768\) without"
+    ):
+        _read(network, sheet, x, "patch_embedding:cls")
     head = network.classification_head
     torch.testing.assert_close(features @ head.weight.T + head.bias, outputs)
     assert {"classification_head.weight", "classification_head.bias"} <= set(network.state_dict())  # MONAI's names

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from featx import store
 from featx.errors import DependencyError, NetworkError, WeightsError
-from featx.extraction.engine import extract, load_job
+from featx.extraction.engine import extract
+from featx.extraction.job import load_job
 from featx.extraction.plan import make_request, make_requests
 from featx.images.index import index_images
 from featx.images.volume import MNI152_2MM, read_volume
@@ -207,6 +208,15 @@ def test_the_command_takes_its_recipe_from_a_file(nets, brains, tmp_path, monkey
     code, told = call(*words, "--recipe", nets / "tiny.toml", "--tap", "pooled")
     assert code == 2
     assert "in the output already with another recipe" in " ".join(told.split())
+    (nets / "tiny.toml").write_text(RECIPE)
+    code, told = call(*words, "--recipe", nets / "tiny.toml", "--tap", "pooled")
+    assert code == 0, told
+    edited = NETS.replace("return self.pool(", "return 2 * self.pool(")  # the same tensors
+    (nets / "mynets" / "small.py").write_text(edited)
+    sys.modules.pop("mynets.small")
+    code, told = call(*words, "--recipe", nets / "tiny.toml", "--tap", "pooled")
+    assert code == 2
+    assert "with another recipe, precision, weights or code" in " ".join(told.split())
 
 
 def test_its_views_and_slices_are_chosen_like_those_of_the_table(nets):
@@ -350,6 +360,24 @@ def test_a_checkpoint_whose_facts_are_wrong(tmp_path, change, match):
     save_file(tensors, tmp_path / "a.safetensors", metadata={"featx-network": json.dumps(facts)})
     with pytest.raises(NetworkError, match=match):
         get_network(f"file:{tmp_path / 'a.safetensors'}")
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        ({"model": "fcn_resnet50"}, "must be one that tells classes of pictures or clips; got 'fcn_resnet50'"),
+        ({"model": "resnet18", "depth": 3}, r"resnet18.ours cannot be from .*'depth': 3} \(TypeError"),
+    ],
+)
+def test_a_checkpoint_whose_arguments_are_wrong(tmp_path, monkeypatch, arguments, match):
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", None)
+    path = tmp_path / "a.safetensors"
+    facts = facts_of(replace(get_network("resnet18.imagenet"), name="resnet18.ours", weights=None))
+    told = {"featx-network": json.dumps({**facts, "arguments": arguments})}
+    save_file({"a": torch.zeros(1)}, path, metadata=told)
+    (request,) = make_requests([f"file:{path}"])
+    with pytest.raises(NetworkError, match=match):
+        load_network(request.sheet, request.weights, tmp_path)
 
 
 def test_files_that_are_no_checkpoint_of_featx(tmp_path):

@@ -11,9 +11,10 @@ from featx.errors import NetworkError
 from featx.extraction.plan import make_request
 from featx.networks import get_network
 from featx.networks.look import look, resize, slice_positions, take_slices
-from featx.networks.optimise import GreyConvolution, fold_batch_norm, memory_format
+from featx.networks.optimise import GreyConvolution, fold_batch_norm, lay_out, memory_format
 from featx.networks.reading import layout_of, make_reader, output_rows, pool, read_taps
-from featx.networks.sheet import CLIP, PICTURES, SET, VOLUME, Step, Tap, View
+from featx.networks.sheet import CLIP, PICTURES, POOLINGS, SET, VOLUME, Step, Tap, View
+from featx.networks.survey import hollow
 from featx.networks.weights import load_network
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
@@ -151,7 +152,15 @@ def test_wishes_change_the_view(wish, count, shape):
 def test_positions_are_evenly_spaced_over_the_same_span():
     assert slice_positions(8, 72, 17) == list(range(8, 73, 4))
     assert slice_positions(8, 72, 3) == [8, 40, 72]
-    assert slice_positions(8, 72, 1) == [8]
+
+
+@pytest.mark.parametrize(
+    "first, last, middle", [(8, 72, 40), (8, 73, 40), (9, 72, 40), (5, 5, 5), (6, 7, 6), (7, 8, 8)]
+)
+def test_a_single_slice_is_the_middle_one(first, last, middle):
+    assert slice_positions(first, last, 1) == [middle]
+    volume = torch.arange(90.0).expand(1, 1, 3, 4, 90)
+    assert take_slices(volume, axis="axial", first=first, last=last, count=1).unique().tolist() == [middle]
 
 
 def test_resize_is_of_areas():
@@ -214,8 +223,9 @@ def test_a_network_without_its_norm_is_the_same(optimised):
     assert isinstance(network.norm, nn.Identity if optimised else nn.BatchNorm2d)
 
 
-@pytest.mark.parametrize("tap, passes", [("stem", 1), ("twice", 1), ("tokens", 1), ("last", 2)])
+@pytest.mark.parametrize("tap, passes", [("stem", 1), ("twice", 1), ("tokens", 1), ("last", 3), ("pair", 2)])
 def test_what_lies_behind_the_last_tap_is_run_once_only(tap, passes):
+    """And once more, on one slice, to look at modules that are not of the sheet."""
     sheet, network = _net()
     read = make_reader(network, sheet, [tap], ["mean"])
     first = read(_random(1, 1, 8, 9, 10), VIEW)
@@ -277,16 +287,238 @@ def test_torch_says_where_its_own_modules_keep_features(module, layout):
 
 
 @pytest.mark.parametrize(
-    "name, tap, axes", [("convnext_tiny", "features.1.0.block.2", (1, 2)), ("swin_t", "features.0.0", (2, 3))]
+    "name, tap, axes",
+    [
+        ("convnext_tiny", "features.1.0.block.2", (1, 2)),
+        ("convnext_tiny", "features.1.0.block.4", (1, 2)),
+        ("convnext_tiny", "features.1.0.block", (2, 3)),
+        ("swin_t", "features.0.0", (2, 3)),
+        ("swin_t", "features.1.0.mlp.1", (1, 2)),
+    ],
 )
 def test_modules_of_another_layout_than_their_network(name, tap, axes, tmp_path):
-    """A layer norm inside ConvNeXt works on (N, H, W, C), the first convolution of Swin gives (N, C, H, W)."""
+    """Inside ConvNeXt layers work on (N, H, W, C), the first convolution of Swin gives (N, C, H, W)."""
     sheet = get_network(f"{name}.imagenet")
     network = load_network(sheet, "random:0", tmp_path).network
     volumes = _random(1, 1, 64, 64, 10)
     wanted = read_taps(network, _pictures(volumes), {"x": tap}, {"x": lambda out: out.mean(axes)}, {})["x"]
     rows = make_reader(network, sheet, [tap], ["slices"])(volumes, VIEW)
     torch.testing.assert_close(rows[tap, "slices"][0], wanted, rtol=1e-4, atol=1e-5)
+
+
+class _Turned(nn.Module):
+    """Features last between two convolutions, on square pictures of as many pixels as features."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.act = nn.GELU()
+        self.narrow = nn.Linear(6, 6)
+        self.drop = nn.Dropout()
+        self.same = _Same()
+        self.rest = nn.Conv1d(6, 5, 3)
+        self.last = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.drop(self.narrow(self.act(self.conv(x)).permute(0, 2, 3, 1)))
+        return self.last(self.rest(self.same(x).flatten(1, 2).mT))
+
+
+class _Same(nn.Module):
+    def forward(self, x):
+        return x + 1
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+def test_layouts_are_followed_through_a_network(optimised):
+    """What works on every number by itself keeps the layout; a convolution in one dimension has features first."""
+    torch.manual_seed(0)
+    network = _Turned().eval()
+    sheet = replace(_net()[0], taps={"act": Tap("act", 6)}, class_tokens=0, stem="")
+    volumes = _random(1, 1, 6, 6, 10)
+    first = network.act(network.conv(_pictures(volumes)))
+    second = network.narrow(first.permute(0, 2, 3, 1))
+    rest = network.rest((second + 1).flatten(1, 2).mT)
+    wanted = {
+        "act": first.mean((2, 3)),
+        "drop": second.mean((1, 2)),
+        "drop:max": second.amax((1, 2)),
+        "same": second.mean((1, 2)) + 1,
+        "rest": rest.mean(2),
+        "last": rest.relu().mean(2),
+        "last:max": rest.relu().amax(2),
+    }
+    rows = make_reader(network, sheet, list(wanted), ["slices"], optimised=optimised)(volumes, VIEW)
+    for tap, values in wanted.items():
+        torch.testing.assert_close(rows[tap, "slices"][0], values, rtol=1e-4, atol=1e-5)
+
+
+class _InPlace(nn.Module):
+    """The last layers work in place on what was read: a vector, tokens with a class token, and their maximum."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Conv1d(24, 5, 1)
+        self.turn = nn.Identity()
+        self.first = nn.Linear(5, 4)
+        self.last = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.turn(self.tokens(x.flatten(-2).flatten(1, -2).mT.reshape(len(x), 24, -1)).mT)
+        vector = self.first(x[:, 1])
+        x.mul_(0)
+        return self.last(vector)
+
+
+@pytest.mark.parametrize("takes, pooling", [(PICTURES, "slices"), (SET, "slices"), (SET, "concat"), (SET, "mean")])
+def test_what_is_read_stays_when_the_next_layer_works_in_place(takes, pooling):
+    torch.manual_seed(1)
+    network = _InPlace().eval()
+    taps = {"turn": Tap("turn", 5), "first": Tap("first", 4, positions=False)}
+    tokens = 1 if takes == PICTURES else 0
+    sheet = replace(_net()[0], takes=takes, taps=taps, class_tokens=tokens, stem="")
+    steps = (Step("slices", {"axis": "axial", "first": 0, "last": 1, "count": 2}), Step("resize", {"size": 12}), NORM)
+    volumes = _random(2, 1, 8, 9, 10)
+    x = look(volumes, steps)
+    x = x.flatten(0, 1) if takes == PICTURES else x
+    places = network.tokens(x.flatten(-2).flatten(1, -2).mT.reshape(len(x), 24, -1)).mT
+    vector = network.first(places[:, 1])
+    assert (vector < 0).any()
+    asked = ["turn", "first", *(["turn:cls"] if tokens else [])]
+    read = make_reader(network, sheet, asked, [pooling])
+    for _ in range(2):  # the first pass runs on behind the last tap
+        rows = read(volumes, View("axial", steps))
+        if tokens:
+            wanted = {"turn": places[:, 1:].mean(1), "turn:cls": places[:, 0], "first": vector}
+            for tap, values in wanted.items():
+                torch.testing.assert_close(rows[tap, pooling].flatten(0, 1), values, rtol=1e-4, atol=1e-5)
+        else:
+            torch.testing.assert_close(rows["first", "mean"], vector, rtol=1e-4, atol=1e-5)
+            wanted = {"slices": places, "concat": places.flatten(1), "mean": places.mean(1)}[pooling]
+            torch.testing.assert_close(rows["turn", pooling], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, tap", [("mobilenet_v3_small", "classifier.0"), ("squeezenet1_1", "classifier.3")])
+def test_the_first_image_gives_what_the_second_one_gives(name, tap, tmp_path):
+    sheet = get_network(f"{name}.imagenet")
+    read = make_reader(load_network(sheet, "random:0", tmp_path).network, sheet, [tap], ["slices"])
+    volumes = _random(1, 1, 64, 64, 10)
+    first, second = (read(volumes, VIEW)[tap, "slices"] for _ in range(2))
+    assert second.abs().max() > 0
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+class _Scripted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.inner, self.act = nn.Conv2d(3, 4, 1), torch.jit.trace(nn.ReLU(), torch.zeros(1)), nn.GELU()
+
+    def forward(self, x):
+        return self.act(self.inner(self.conv(x)))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_modules_that_torch_has_compiled_are_passed_over():
+    network = _Scripted().eval()
+    sheet = replace(_net()[0], taps={"conv": Tap("conv", 4)}, class_tokens=0, stem="")
+    volumes = _random(1, 1, 8, 9, 10)
+    wanted = network(_pictures(volumes)).mean((2, 3))
+    rows = make_reader(network, sheet, ["act"], ["slices"])(volumes, VIEW)
+    torch.testing.assert_close(rows["act", "slices"][0], wanted, rtol=1e-4, atol=1e-5)
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------
+
+
+class _Tokens(nn.Module):
+    """Twenty tokens of a picture of any size, then one more before them; heads; a map of the tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Sequential(nn.Conv2d(3, 6, 1), nn.AdaptiveAvgPool2d((4, 5)), nn.Flatten(2))
+        self.turned = nn.Linear(6, 6)
+        self.block = nn.Linear(6, 6)
+        self.other = nn.Linear(6, 6)
+        self.heads = nn.Identity()
+        self.map = nn.Conv2d(6, 3, 1)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.turned(self.embed(x).mT)
+        x = self.other(self.block(torch.cat([x.mean(1, keepdim=True) + 1, x], 1)))
+        self.heads(x.reshape(len(x), -1, 2, 3).transpose(1, 2))
+        return self.act(self.map(x[:, 1:].mT.unflatten(2, (4, 5))))
+
+
+def _tokens(**facts):
+    torch.manual_seed(0)
+    facts = {"taps": {"block": Tap("block", 6)}, "class_tokens": 1, "stem": ""} | facts
+    return replace(_net()[0], **facts), _Tokens().eval()
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+def test_class_tokens_are_left_out_where_there_are_some(optimised):
+    sheet, network = _tokens()
+    volumes = _random(2, 1, 8, 9, 10)
+    before = network.turned(network.embed(_pictures(volumes)).mT)
+    block = network.block(torch.cat([before.mean(1, keepdim=True) + 1, before], 1))
+    other = network.other(block)
+    mapped = network.map(other[:, 1:].mT.unflatten(2, (4, 5)))
+    wanted = {
+        "turned": before.mean(1),
+        "turned:max": before.amax(1),
+        "block": block[:, 1:].mean(1),
+        "block:cls": block[:, 0],
+        "other": other[:, 1:].mean(1),
+        "other:cls": other[:, 0],
+        "map": mapped.mean((2, 3)),
+        "act": mapped.relu().mean((2, 3)),
+    }
+    rows = make_reader(network, sheet, list(wanted), ["slices"], optimised=optimised)(volumes, VIEW)
+    for tap, values in wanted.items():
+        torch.testing.assert_close(rows[tap, "slices"].flatten(0, 1), values, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_place_of_tokens_in_the_sheet_all_tokens_are_like_its_own():
+    sheet, network = _tokens(taps={"act": Tap("act", 3)})
+    volumes = _random(1, 1, 8, 9, 10)
+    before = network.turned(network.embed(_pictures(volumes)).mT)
+    rows = make_reader(network, sheet, ["turned"], ["slices"])(volumes, VIEW)
+    torch.testing.assert_close(rows["turned", "slices"][0], before[:, 1:].mean(1), rtol=1e-4, atol=1e-5)
+
+
+def test_registers_are_left_out_and_are_no_class_token():
+    sheet, network = _tokens(class_token_first=False)
+    volumes = _random(1, 1, 8, 9, 10)
+    wanted = make_reader(network, _tokens()[0], ["block"], ["slices"])(volumes, VIEW)
+    rows = make_reader(network, sheet, ["block"], ["slices"])(volumes, VIEW)
+    torch.testing.assert_close(rows["block", "slices"], wanted["block", "slices"], rtol=0, atol=0)
+    with pytest.raises(NetworkError, match="a class token needs a network that has one; net.test has none"):
+        make_reader(network, sheet, ["block:cls"], ["slices"])
+
+
+@pytest.mark.parametrize(
+    "tap, match",
+    [
+        ("turned:cls", r"read where a network has one; 'turned:cls' of net.test gives an array of \(20, 6\) without"),
+        ("embed.2:cls", r"'embed.2:cls' of net.test gives an array of \(6, 20\) without one; leave :cls out"),
+        ("heads", r"features first; 'heads' of net.test gives an array of \(2, 21, 3\), of which that is not known"),
+    ],
+)
+@pytest.mark.parametrize("class_tokens", [0, 1])
+def test_tokens_and_heads_that_are_refused(tap, match, class_tokens):
+    if not class_tokens:
+        match = match if tap == "heads" else "a class token needs a network that has one"
+    sheet, network = _tokens(class_tokens=class_tokens)
+    with pytest.raises(NetworkError, match=match):
+        make_reader(network, sheet, [tap], ["mean"])(_random(1, 1, 8, 9, 10), VIEW)
+
+
+def test_the_heads_of_a_video_transformer_are_refused():
+    sheet = get_network("mvit_v1_b.kinetics400")
+    read = make_reader(hollow(**sheet.arguments), sheet, ["blocks.1.attn.pool_q"], ["mean"])
+    with pytest.raises(NetworkError, match=r"'blocks.1.attn.pool_q' of mvit_v1_b.* an array of \(2, 6273, 96\)"):
+        read(torch.empty(1, 1, 91, 109, 91, device="meta"), sheet.recipe.views[2])
 
 
 # --- refusals -------------------------------------------------------------------------------------------------
@@ -456,6 +688,63 @@ def test_memory_is_laid_out_for_what_a_network_takes():
     sheet = get_network("resnet18.imagenet")
     assert {memory_format(replace(sheet, takes=takes)) for takes in (PICTURES, SET)} == {torch.channels_last}
     assert {memory_format(replace(sheet, takes=takes)) for takes in (CLIP, VOLUME)} == {torch.channels_last_3d}
+    own = replace(sheet, architecture="featx.networks.architectures.own:build")
+    assert {memory_format(replace(own, takes=takes)) for takes in POOLINGS} == {torch.contiguous_format}
+
+
+class _WithViews(nn.Module):
+    """Plain torch, as people write it for themselves: memory in the order of the axes."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.conv = convolution
+
+    def forward(self, x):
+        x.view(x.size(0), -1)
+        x = x.view(-1, self.conv.in_channels, *x.shape[-self.conv.weight.ndim + 2 :])
+        return self.conv(x).view(len(x), -1)
+
+
+@pytest.mark.parametrize(
+    "takes, convolution, steps",
+    [
+        (PICTURES, nn.Conv2d(3, 4, 3), VIEW.steps),
+        (SET, nn.Conv2d(1, 4, 3), VIEW.steps[:1]),
+        (CLIP, nn.Conv3d(3, 4, 3), VIEW.steps),
+        (VOLUME, nn.Conv3d(1, 4, 3), ()),
+    ],
+    ids=[PICTURES, SET, CLIP, VOLUME],
+)
+@pytest.mark.parametrize("optimised", [False, True])
+def test_a_network_of_ones_own_may_use_views(takes, convolution, steps, optimised):
+    own = "featx.networks.architectures.own:build"
+    sheet = replace(_net()[0], takes=takes, architecture=own, taps={}, stem="", class_tokens=0)
+    network = nn.Sequential(_WithViews(convolution)).eval()
+    volumes = _random(2, 1, 8, 9, 10)
+    x = look(volumes, steps)
+    x = x.flatten(0, 1) if takes in (PICTURES, SET) else x.transpose(1, 2) if takes == CLIP else x
+    wanted = convolution(x).flatten(1)
+    read = make_reader(network, sheet, ["0"], ["slices" if takes == PICTURES else "mean"], optimised=optimised)
+    if takes == SET:
+        with pytest.raises(NetworkError, match="one output per input"):  # and no complaint about views
+            read(volumes, View("axial", steps))
+        return
+    (rows,) = read(volumes, View("axial", steps)).values()
+    torch.testing.assert_close(rows.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_weights_of_convolutions_are_laid_out():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3), nn.Module())
+    network[2].positions = nn.Parameter(torch.zeros(2, 3, 4, 5, 6))
+    lay_out(network, torch.channels_last)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network[1].weight.is_contiguous()
+    lay_out(network, torch.channels_last_3d)
+    assert network[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert network[2].positions.is_contiguous()
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3))
+    lay_out(plain, torch.contiguous_format)
+    assert plain[0].weight.is_contiguous()
 
 
 class StandardisedConv2d(nn.Conv2d):

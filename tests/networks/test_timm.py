@@ -13,8 +13,9 @@ from featx.errors import DependencyError, NetworkError, WeightsError
 from featx.extraction.plan import make_request
 from featx.images.volume import Volume, grid_affine
 from featx.networks import get_network
+from featx.networks.described import facts_of, sheet_from
 from featx.networks.look import look
-from featx.networks.reading import make_reader
+from featx.networks.reading import make_reader, read_taps
 from featx.networks.recipe import prepare
 from featx.networks.weights import load_network
 from tests.conftest import phantom
@@ -95,7 +96,24 @@ def test_the_sheet_of_a_transformer():
 
 def test_registers_count_as_class_tokens_and_a_network_without_classifier_has_features():
     sheet = get_network("timm:vit_small_patch14_reg4_dinov2")
-    assert (sheet.class_tokens, sheet.taps["features"].width) == (5, 384)
+    assert (sheet.class_tokens, sheet.taps["features"].width, sheet.class_token_first) == (5, 384, True)
+    make_request(sheet.name, taps=["blocks.3:cls"])
+
+
+def test_registers_alone_are_no_class_token():
+    sheet = get_network("timm:vit_little_patch16_reg4_gap_256")
+    assert (sheet.class_tokens, sheet.class_token_first) == (4, False)
+    with pytest.raises(NetworkError, match="a class token needs a network that has one; timm:vit_little_.* has none"):
+        make_request(sheet.name, taps=["blocks.3:cls"])
+    assert sheet_from(facts_of(sheet), sheet.name) == sheet
+
+
+def test_a_network_that_timm_has_no_weights_of():
+    sheet = get_network("timm:selecsls42")
+    assert sheet.name == "timm:selecsls42"
+    assert sheet.weights is None
+    assert sheet.training == "nothing: timm publishes no weights of it"
+    assert get_network("timm:resnet10t").training.startswith("what timm's tag c3_in1k stands for; see https://hug")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +208,8 @@ def test_tokens_are_those_of_timm(volumes, tmp_path, optimised):
     [
         ("mobilenetv3_small_050", "channels-first"),
         ("convnext_atto", "channels-first"),
+        ("lambda_resnet26t", "channels-first"),  # a parameter with five axes
+        ("selecsls42", "channels-first"),
         ("swin_tiny_patch4_window7_224", "channels-last"),
         ("xcit_nano_12_p8_224", "channels-first"),
         ("regnetx_002", "channels-first"),
@@ -204,6 +224,26 @@ def test_sheets_of_other_families_hold(name, layout, volumes, tmp_path):
     for tap, rows in plain.items():
         assert rows.shape == (request.sheet.taps[tap].width,)
         _close(fast[tap], rows)
+
+
+@pytest.mark.parametrize("tap, axes", [("mlp.act", (1, 2)), ("mlp", (1, 2)), ("conv_dw", (2, 3))])
+def test_modules_of_another_layout_than_their_network(tap, axes, volumes, tmp_path):
+    path = f"stages.0.blocks.0.{tap}"
+    request = _request("timm:convnext_tiny", size="64", taps=[path])
+    loaded = load_network(request.sheet, "random:0", tmp_path)
+    wanted = read_taps(
+        loaded.network, _pictures(request, volumes), {"x": path}, {"x": lambda out: out.mean(axes)}, {}
+    )
+    _close(_read(loaded.network, request, volumes, [path], True)[path], wanted["x"])
+
+
+def test_patches_have_no_class_token(volumes, tmp_path):
+    request = _request("timm:vit_tiny_patch16_224", taps=["patch_embed"])
+    loaded = load_network(request.sheet, "random:0", tmp_path)
+    wanted = loaded.network.patch_embed(_pictures(request, volumes)).mean(1)
+    _close(_read(loaded.network, request, volumes, request.taps, False)["patch_embed"], wanted)
+    with pytest.raises(NetworkError, match=r"'patch_embed:cls' of timm:vit_tiny.* an array of \(196, 192\) without"):
+        _read(loaded.network, request, volumes, ["patch_embed:cls"], False)
 
 
 # --- weights --------------------------------------------------------------------------------------------------

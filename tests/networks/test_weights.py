@@ -1,18 +1,21 @@
 """Weights by a word: official, random, a file, redrawn; what is told of them, and every refusal."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from featx.errors import WeightsError
+from featx.errors import DependencyError, NetworkError, WeightsError
 from featx.networks import get_network
 from featx.networks.checkpoint import read_checkpoint, tensors_sha256
-from featx.networks.weights import load_network, redraw
+from featx.networks.weights import build, load_network, redraw
 from tests.serving import Page, Tiny, serve, tiny_sheet, tiny_state, weights_of
 
 STATE = tiny_state()
+OTHER = tiny_state(1)
 SHEET = tiny_sheet()
 
 
@@ -54,16 +57,23 @@ def test_a_local_file_with_the_official_digest_is_official(official, checkpoint,
     assert (other.weights, other.tag) == ("file:own.pth", f"file-{other.sha256[:8]}")
 
 
-def test_a_local_copy_of_converted_weights_is_official(checkpoint, tmp_path):
+def test_converted_weights_are_official_in_the_cache_alone(checkpoint, tmp_path):
+    """Elsewhere they vouch for themselves: anybody can write the same text beside other tensors."""
     with serve() as server:
         server.pages["/w"] = Page(checkpoint.read_bytes())
         sheet = tiny_sheet(weights_of(checkpoint.read_bytes(), f"{server.url}/w", "w.p"))
         load_network(sheet, "official", tmp_path / "cache")
-    copy = (tmp_path / "cache/w.p.safetensors").rename(tmp_path / "w.p.safetensors")
-    loaded = load_network(sheet, str(copy), tmp_path / "empty")
+    here = tmp_path / "cache/w.p.safetensors"
+    loaded = load_network(sheet, str(here), tmp_path / "cache")
     assert (loaded.weights, loaded.tag, loaded.sha256) == ("official", "", tensors_sha256(STATE))
-    elsewhere = copy.rename(tmp_path / "mine.safetensors")
-    assert load_network(sheet, str(elsewhere), tmp_path / "empty").weights == "file:mine.safetensors"
+    told = {"featx-source": sheet.weights.digest, "featx-reads": "", "featx-tensors-sha256": tensors_sha256(OTHER)}
+    forged = tmp_path / "w.p.safetensors"
+    save_file(OTHER, forged, told)
+    loaded = load_network(sheet, str(forged), tmp_path / "cache")
+    assert (loaded.weights, loaded.sha256) == ("file:w.p.safetensors", tensors_sha256(OTHER))
+    assert loaded.tag == f"file-{loaded.sha256[:8]}"
+    copy = here.rename(tmp_path / "mine.safetensors")
+    assert load_network(sheet, str(copy), tmp_path / "empty").weights == "file:mine.safetensors"
 
 
 def test_a_file_without_a_known_digest_is_never_official(checkpoint, tmp_path):
@@ -80,6 +90,50 @@ def test_a_local_file_of_another_form(tmp_path):
     for name, values in loaded.network.state_dict().items():
         assert torch.equal(values, STATE[name])
     assert [path.name for path in tmp_path.iterdir()] == ["own.raw"]
+
+
+# --- building -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, arguments, match",
+    [
+        ("resnet18.imagenet", {"model": "resnet18", "depth": 3}, r"'depth': 3} \(TypeError: .*depth"),
+        ("vit_b_16.imagenet", {"model": "vit_b_16", "image_size": 225}, r"'image_size': 225} \(AssertionError"),
+        ("sfcn.narrow", {"channels": (2, -3), "n_outputs": 2}, r"'channels': \(2, -3\).* \((Runtime|Value)Error: "),
+        ("sliceset.encoder1_mean", {"encoder": "encoder1", "aggregation": "sum"}, r"\(KeyError: 'sum'\); mend"),
+    ],
+)
+def test_arguments_that_an_architecture_cannot_take(name, arguments, match):
+    sheet = replace(get_network(name), name="mine", arguments=arguments)
+    with pytest.raises(NetworkError, match=f"the arguments of its sheet; mine cannot be from {{.*{match}"):
+        build(sheet)
+
+
+@pytest.mark.parametrize("model", ["fcn_resnet50", "maskrcnn_resnet50_fpn", "raft_small", "quantized_resnet18", "no"])
+@pytest.mark.parametrize("name", ["resnet18.imagenet", "sliceset.encoder1_mean"])
+def test_networks_of_torchvision_that_would_download_something(name, model, monkeypatch):
+    """Their backbones: torchvision fetches those unless it is told not to."""
+
+    def fetch(*args, **how):
+        raise OSError("no network is wanted")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fetch)
+    sheet = get_network(name)
+    sheet = replace(
+        sheet, arguments={**sheet.arguments, "encoder" if "encoder" in sheet.arguments else "model": model}
+    )
+    match = (
+        f"a network of torchvision must be one that tells classes of pictures or clips; got '{model}'; known are 89"
+    )
+    with pytest.raises(NetworkError, match=match):
+        build(sheet)
+
+
+def test_what_is_not_installed_is_told_as_it_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "monai.networks", None)
+    with pytest.raises(DependencyError, match="MONAI and einops must be installed"):
+        build(get_network("resnet18_3d.monai"))
 
 
 # --- random ---------------------------------------------------------------------------------------------------

@@ -117,6 +117,8 @@ class HeadOptions:
         Parameter of a scikit-learn estimator to the values to choose among.
     n_slices : int
         Slices whose features stand one behind the other in a row; 1 where none are kept apart.
+    classes : tuple of str
+        Levels of a target of classes, in the order of their codes; for heads that mean something by their names.
     """
 
     random_state: int = 0
@@ -125,6 +127,7 @@ class HeadOptions:
     class_weight: str | None = None
     grid: Mapping[str, Any] = field(default_factory=dict)
     n_slices: int = 1
+    classes: tuple[str, ...] = ()
 
 
 _REAL = (CONTINUOUS, ORDINAL)
@@ -226,11 +229,12 @@ HEADS: dict[str, Head] = {
     "direct": Head(
         title="the network's own answer",
         estimators={**dict.fromkeys(_REAL, f"{_DIRECT}Regressor"), BINARY: f"{_DIRECT}Classifier"},
-        accepts=("cv", "prepare"),
+        accepts=("cv", "prepare", "classes"),
         chosen={},
         form=COLUMN,
         pipeline="nothing is fitted: the single column is the prediction, in the unit of the phenotype; for two "
-        "classes it is the probability of the second one in sorted order (M of F and M, 1 of 0 and 1)",
+        "classes it is the probability of the one that their names say is meant (M of F and M, 1 of 0 and 1, case of "
+        "case and control; 1 and 2 do not say)",
         grid="nothing",
         wants=ALONE,
     ),
@@ -348,7 +352,7 @@ def make_head(name: str, kind: str, *, cv: Pairs, prepare: Any = None, options: 
     _check_options(name, kind, options)
     given = {"cv": list(cv), "prepare": prepare, **vars(options)}
     if kind not in CLASSES:
-        del given["class_weight"]
+        del given["class_weight"], given["classes"]
     module, _, class_name = head.estimators[kind].partition(":")
     made: Any = getattr(importlib.import_module(module), class_name)
     return made(**head.fixed, **{key: given[key] for key in head.accepts if given.get(key) is not None})

@@ -26,7 +26,7 @@ ARRAYS = {
     BINS: ("coef", "intercept", "centres"),
     SKOPS: ("skops",),
     ATTENTION: ("coef", "intercept", "query", "position"),
-    COLUMN: (),
+    COLUMN: ("positive",),
 }
 
 
@@ -97,7 +97,7 @@ def predict_arrays(form: str, kind: str, arrays: Mapping[str, NDArray[Any]], Z: 
     if form == COLUMN:
         from featx.analysis.heads.direct import only_column
 
-        return only_column(Z, is_class=is_class)
+        return only_column(Z, positive=int(arrays["positive"]) if is_class else None)
     if is_class:
         return probabilities(Z, arrays["coef"], arrays["intercept"])
     numbers: Floats = Z @ arrays["coef"] + arrays["intercept"]

@@ -24,6 +24,7 @@ CODES = {
     "several-images": "people have several images",
     "outside-training-range": "people are younger or older than those the network was trained on",
     "unseen-site": "people are of sites that no training person is from, and were not harmonised",
+    "accepted-misfits": "images that do not fit a network were let through at extraction",
     "overlap": "the network may have been trained on the people who are analysed",
 }
 

@@ -18,6 +18,7 @@ import torchvision
 from torch import Tensor, nn
 
 from featx.errors import NetworkError
+from featx.networks.architectures.pictures import check_model
 
 WIDTHS = (1, 32, 64, 128, 256, 256)
 EMBEDDED, HIDDEN = 32, 64
@@ -55,6 +56,7 @@ class PictureEncoder(nn.Module):
 
     def __init__(self, model: str) -> None:
         super().__init__()
+        check_model(model)
         self.network = torchvision.models.get_model(model, weights=None, **_WITHOUT_SIDE_OUTPUTS.get(model, {}))
         self.last = nn.Linear(_without_classifier(self.network), EMBEDDED)
 

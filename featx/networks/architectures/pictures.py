@@ -10,6 +10,7 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
+from featx.errors import NetworkError, known
 from featx.networks.checkpoint import read_checkpoint
 from featx.networks.sheet import Network
 
@@ -31,12 +32,18 @@ def build(*, model: str, **arguments: Any) -> nn.Module:
     arguments
         Torchvision's arguments for it.
 
+    Raises
+    ------
+    NetworkError
+        Another model than torchvision's for classes of pictures or clips.
+
     Notes
     -----
     GoogLeNet and Inception v3 get what their published weights need: the input in the scaling of the papers, and the
     auxiliary classifiers, which are not run. A ViT gets a place to read its class token at, behind the last norm, and
     the last pool of S3D takes whatever clip comes, not only one of 16 frames of 224 pixels.
     """
+    check_model(model)
     if model.startswith("mnasnet"):
         return _MNASNet(float(model.removeprefix("mnasnet").replace("_", ".")))
     if model in ("googlenet", "inception_v3"):
@@ -47,6 +54,22 @@ def build(*, model: str, **arguments: Any) -> nn.Module:
     if isinstance(network, torchvision.models.video.S3D):
         network.avgpool = nn.AdaptiveAvgPool3d(1)
     return network
+
+
+def check_model(model: str) -> None:
+    """Refuse what does not tell classes: torchvision downloads backbones of its other networks unasked.
+
+    Raises
+    ------
+    NetworkError
+    """
+    models = torchvision.models
+    there = [name for module in (models, models.video) for name in models.list_models(module=module)]
+    if model not in there:
+        raise NetworkError(
+            f"a network of torchvision must be one that tells classes of pictures or clips; got {model!r}; "
+            f"{known(there, str(model))}"
+        )
 
 
 class _MNASNet(torchvision.models.MNASNet):

@@ -82,7 +82,7 @@ def describe(name: str) -> Network:
     timm = _timm()
     _check_name(timm, name)
     facts = timm.get_pretrained_cfg(name)
-    model = f"{facts.architecture}.{facts.tag}" if facts.tag else facts.architecture
+    model = _full_name(timm, facts)
     channels, height, width = facts.input_size
     if channels != 3 or height != width:
         raise NetworkError(
@@ -109,7 +109,7 @@ def describe(name: str) -> Network:
         default_taps=_spread([tap for tap in taps if tap != FEATURES]) or (FEATURES,),
         default_views=("sagittal", "coronal", "axial"),
         default_pooling=("mean",),
-        training=f"what timm's tag {facts.tag or 'says nothing of'} stands for; see {_page(facts)}",
+        training=_training(facts, model),
         age_range_years=None,
         reference=", ".join(_listed(facts.paper_ids)) or _page(facts),
         n_parameters=sum(values.numel() for values in network.parameters()),
@@ -119,6 +119,7 @@ def describe(name: str) -> Network:
         stem=_stem(network, seen),
         extra="timm",
         reads=f"{CODE}:read",
+        class_token_first=not class_tokens or _has_class_token(network),
     )
 
 
@@ -142,6 +143,18 @@ def _check_name(timm: Any, name: str) -> None:
             f"a network named timm: must be one that timm {timm.__version__} has; {name!r} is not; "
             f"{known(tags or there, name)}"
         )
+
+
+def _full_name(timm: Any, facts: Any) -> str:
+    """With the tag of the weights, if there are any: timm has tags that stand for none, such as "untrained"."""
+    model = f"{facts.architecture}.{facts.tag}"
+    return model if model in timm.list_models(f"{facts.architecture}.*", pretrained=True) else facts.architecture
+
+
+def _training(facts: Any, model: str) -> str:
+    if model == facts.architecture:
+        return "nothing: timm publishes no weights of it"
+    return f"what timm's tag {facts.tag} stands for; see {_page(facts)}"
 
 
 def _listed(value: Any) -> tuple[str, ...]:
@@ -241,6 +254,11 @@ def _taps(network: nn.Module, seen: _Seen, size: int) -> tuple[dict[str, Tap], s
     if seen.before and len(pooled) == 2:
         taps[FEATURES] = Tap(seen.before, pooled[1], positions=False)
     return taps, layout, class_tokens[0]
+
+
+def _has_class_token(network: nn.Module) -> bool:
+    """Registers can stand before a picture's tokens without one."""
+    return any(getattr(module, "cls_token", None) is not None for module in network.modules())
 
 
 def _form(shape: tuple[int, ...], width: int, positions: int, prefix: int) -> tuple[str, int] | None:

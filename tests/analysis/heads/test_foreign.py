@@ -83,7 +83,9 @@ def test_a_head_of_scikit_learn_has_facts() -> None:
     assert applies("sklearn:svm.SVR", ORDINAL)
     assert not applies("sklearn:svm.SVR", BINARY)
     assert get_head("sklearn:svm.SVR").fixed == {"path": "svm.SVR"}
-    with pytest.raises(AnalysisError, match="'sklearn:svm.SVR' does not suit a binary one; known are 'boosting'"):
+    with pytest.raises(
+        AnalysisError, match="'sklearn:svm.SVR' does not suit a binary one; known are 'attention', 'boosting'"
+    ):
         make_head("sklearn:svm.SVR", BINARY, cv=[])
 
 

@@ -1,0 +1,148 @@
+"""A network, loaded and tried out, with the feature sets that it is to make (torch)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from featx import __version__
+from featx.errors import NetworkError, first_line
+from featx.extraction.device import full_float32
+from featx.extraction.parts import Rows
+from featx.extraction.plan import PlannedSet, Request, label, plan_sets
+from featx.images.contract import check_accepted
+from featx.images.volume import Volume, grid_affine
+from featx.networks.reading import make_reader
+from featx.networks.recipe import describe, prepare
+from featx.networks.sheet import PICTURES, Network, View
+from featx.networks.weights import Progress, load_network
+
+Reader = Callable[[torch.Tensor, View], Mapping[tuple[str, str], torch.Tensor]]
+
+# What torch and its networks raise where an input does not suit them.
+_OF_TORCH = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network, loaded and ready on its device, with the sets it is to make, and the misfits it lets through."""
+
+    label: str
+    recipe_key: str  # jobs with equal ones share their arrays
+    request: Request
+    sets: tuple[PlannedSet, ...]
+    run: Callable[[torch.Tensor], Rows]
+    accept: tuple[str, ...] = ()
+
+
+def load_job(
+    request: Request,
+    device: str,
+    cache: Path,
+    on_progress: Progress | None = None,
+    *,
+    accept: Sequence[str] = (),
+) -> Job:
+    """Load the network of a request and put it on a device.
+
+    Parameters
+    ----------
+    accept : sequence of str
+        Misfits of images that are let through, and told (`featx.images.contract.ACCEPTABLE`).
+
+    Raises
+    ------
+    NetworkError
+        A code to accept is none of those.
+    WeightsError
+        See `featx.networks.weights.load_network`.
+    """
+    check_accepted(accept)
+    loaded = load_network(request.sheet, request.weights, cache, on_progress)
+    sheet = replace(request.sheet, recipe=request.recipe)
+    read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings)
+    try_out(read, sheet, device)
+    weights = {"weights": loaded.weights, "weights_sha256": loaded.sha256}
+    sets = plan_sets(request, weights, loaded.tag, library_versions(sheet))
+
+    def run(volumes: torch.Tensor) -> Rows:
+        rows: Rows = {}
+        for view in request.recipe.views:
+            here = {(one.tap, one.pooling): one.name for one in sets if one.view == view}
+            rows |= {here[place]: values.float().cpu().numpy() for place, values in read(volumes, view).items()}
+        return rows
+
+    recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)
+    return Job(label(request.sheet.name, loaded.tag), recipe_key, request, sets, run, tuple(accept))
+
+
+def try_out(read: Reader, sheet: Network, device: str) -> None:
+    """Run a made volume through a reader, of pictures one slice, so that a wish that the network cannot fulfil is
+    refused at once, and not image by image.
+
+    Parameters
+    ----------
+    read : callable
+        Of `featx.networks.reading.make_reader`.
+    sheet : Network
+        With the recipe that is wanted.
+
+    Raises
+    ------
+    NetworkError
+        The network does not run on what its views give, or a tap has another width than its sheet says.
+    """
+    grid = sheet.recipe.grid
+    ramp = np.linspace(0, 255, math.prod(grid.shape), dtype=np.float32).reshape(grid.shape, order="F")
+    data = prepare(Volume(ramp, grid_affine(grid)), sheet.recipe, sheet.name, "a made volume")
+    volumes = torch.from_numpy(np.ascontiguousarray(data))[None, None].to(device)
+    for view in sheet.recipe.views:
+        try:
+            with full_float32(device):
+                found = read(volumes, _one_slice(view) if sheet.takes == PICTURES else view)
+        except NetworkError:
+            raise
+        except torch.OutOfMemoryError:
+            return  # the engine tells it of every image
+        except _OF_TORCH as error:
+            raise NetworkError(
+                f"{sheet.name} must run on its views; on {view.name} ({_told(view)}) it does not "
+                f"({first_line(error)[:200]}); choose another --size, number of --slices, or axis"
+            ) from error
+        _check_widths(found, sheet)
+
+
+def _check_widths(found: Mapping[tuple[str, str], torch.Tensor], sheet: Network) -> None:
+    for (tap, how), rows in found.items():
+        named = sheet.taps.get(tap.partition(":")[0])
+        if named and how != "concat" and rows.shape[-1] != named.width:
+            raise NetworkError(
+                f"a tap must give as many features as its sheet says; {tap!r} of {sheet.name} gives "
+                f"{rows.shape[-1]}, the sheet says {named.width}; mend its recipe"
+            )
+
+
+def library_versions(sheet: Network) -> str:
+    """Versions that made the features of a network, as JSON."""
+    libraries = ["torch", "torchvision", "numpy", "nibabel"]
+    libraries += [sheet.extra] if sheet.extra in ("timm", "monai") else []
+    return json.dumps({"featx": __version__, **{name: version(name) for name in libraries}}, sort_keys=True)
+
+
+def _one_slice(view: View) -> View:
+    steps = (
+        replace(step, settings={**step.settings, "count": 1}) if step.name == "slices" else step
+        for step in view.steps
+    )
+    return replace(view, steps=tuple(steps))
+
+
+def _told(view: View) -> str:
+    return "; ".join(f"{step.name} {dict(step.settings)}" for step in view.steps) or "the whole volume"
