@@ -52,9 +52,9 @@ def test_golden_weights_depend_on_names_and_shapes_alone():
     first, second = (network.state_dict() for network in networks)
     assert all(torch.equal(first[name], second[name]) for name in first)
     weight = first["0.weight"]
-    assert abs(float(weight.std()) - math.sqrt(2 / 27)) < 0.05
+    assert abs(float(weight.std()) - math.sqrt(1 / 27)) < 0.05
     assert weight.flatten()[0].item() == pytest.approx(
-        (np.random.default_rng([8, *b"0.weight"]).random(dtype=np.float32) * 2 - 1) * math.sqrt(6 / 27), rel=1e-6
+        (np.random.default_rng([8, *b"0.weight"]).random(dtype=np.float32) * 2 - 1) * math.sqrt(3 / 27), rel=1e-6
     )
     for name, centre in {"0.bias": 0, "1.weight": 1, "1.bias": 0, "1.running_mean": 0, "1.running_var": 1}.items():
         assert 0 < (first[name] - centre).abs().max() <= 0.25
