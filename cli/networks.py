@@ -292,7 +292,8 @@ def _fetch(sheet: Network, weights: Weights, folder: Path) -> None:
         if converted is None or not _convert(sheet, weights, folder, _in_mb(update)):
             fetch(weights, folder, sheet.name, _in_mb(update))
     at = find_cached(weights, folder)
-    say(f"{sheet.name}: verified, {at}")
+    told = "verified" if weights.digest else "downloaded (no digest is published to verify it by)"
+    say(f"{sheet.name}: {told}, {at}")
     if converted is not None and at != converted:
         say(f"{sheet.name}: its tensors will be converted on a machine that has torch, when it is first used")
     _note_golden(sheet, folder)

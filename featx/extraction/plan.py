@@ -15,7 +15,7 @@ from featx.images.index import Image
 from featx.networks import NETWORKS, get_network
 from featx.networks.named import FILE, OWN, code_sha256, is_pattern, usual_weights
 from featx.networks.recipe import describe
-from featx.networks.sheet import Network, Recipe, View
+from featx.networks.sheet import SET, Network, Recipe, View
 from featx.networks.taps import find_tap, poolings_of
 
 __all__ = [
@@ -107,7 +107,7 @@ def _check_recipe(networks: Sequence[str], recipe: Mapping[str, Any] | None) -> 
 def request_of(sheet: Network, weights: str, wish: Wish) -> Request:
     """Check what is wanted of a network, given as its sheet; see `make_request`."""
     taps = tuple(sheet.taps) if tuple(wish.taps) == ("all",) else tuple(dict.fromkeys(wish.taps))
-    taps = taps or sheet.default_taps
+    taps = taps or _default_taps(sheet, wish.poolings)
     for tap in taps:
         find_tap(sheet, tap)
     by_name = {view.name: view for view in sheet.recipe.views}
@@ -115,6 +115,12 @@ def request_of(sheet: Network, weights: str, wish: Wish) -> Request:
     poolings = _choose(wish.poolings, sheet.poolings, sheet.default_pooling, f"a pooling of {sheet.name}")
     views = tuple(changed(view, wish, sheet) for view in map(by_name.__getitem__, names))
     return Request(sheet, weights, replace(sheet.recipe, views=views), taps, poolings, wish.resampling)
+
+
+def _default_taps(sheet: Network, poolings: Sequence[str]) -> tuple[str, ...]:
+    """Those of the sheet; of a set of slices that is to be pooled, those that have slices to pool."""
+    with_positions = tuple(name for name, tap in sheet.taps.items() if tap.positions)
+    return with_positions if sheet.takes == SET and poolings else sheet.default_taps
 
 
 def make_requests(

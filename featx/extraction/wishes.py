@@ -120,7 +120,9 @@ def _check_change(wish: Wish, sheet: Network) -> None:
     asked = {"slices": wish.n_slices is not None, "size": bool(wish.size)}
     for what, is_asked in asked.items():
         if is_asked and what in sheet.fixed:
-            raise NetworkError(f"{sheet.name} takes one {what} only, that of its sheet; leave that wish out")
+            raise NetworkError(
+                f"the {what} of {sheet.name} must be that of its sheet, the only one it takes; leave that wish out"
+            )
 
 
 def _is_grey(sheet: Network) -> bool:

@@ -98,17 +98,23 @@ def read_facts(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             told = (file.metadata() or {}).get(FACTS, "")
     except _DAMAGED as error:
+        if path.suffix != ".safetensors":  # a state dict of torch, say
+            raise _says_nothing(path) from error
         raise _damaged(path, error) from error
     try:
         facts = json.loads(told)
     except ValueError:
         facts = None
     if not isinstance(facts, dict):
-        raise WeightsError(
-            f"a checkpoint must say which network it is of, as those that featx writes do; {path} does not; "
-            "name the network, and give the file as its --weights"
-        )
+        raise _says_nothing(path)
     return facts
+
+
+def _says_nothing(path: Path) -> WeightsError:
+    return WeightsError(
+        f"a checkpoint must say which network it is of, as those that featx writes do; {path} does not; "
+        "name the network, and give the file as its --weights"
+    )
 
 
 def _check_there(path: Path) -> None:

@@ -173,9 +173,15 @@ def _check_modules(network: nn.Module, sheet: Network, places: Mapping[str, Plac
     for tap, place in places.items():
         if place.module not in there:
             near = get_close_matches(place.module, [*sheet.taps, *there], n=6, cutoff=0.4)
+            similar = f"; similar: {', '.join(near)}" if near else ""
+            if tap.partition(":")[0] in sheet.taps:
+                raise NetworkError(
+                    f"a sheet's taps must be modules of its network; {tap!r} of {sheet.name} is to be "
+                    f"{place.module!r}, and there is no such module{similar}"
+                )
             raise NetworkError(
                 f"a tap must be one of the sheet or the path of a module; {tap!r} is neither in {sheet.name}; "
-                f"known are {', '.join(sheet.taps)}" + (f"; similar: {', '.join(near)}" if near else "")
+                f"known are {', '.join(sheet.taps)}{similar}"
             )
 
 

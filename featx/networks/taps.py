@@ -46,6 +46,8 @@ def find_tap(sheet: Network, name: str) -> Place:
     """
     base, _, how = name.partition(":")
     tap = sheet.taps.get(base)
+    if not base:
+        raise NetworkError(f"a tap must have a name; got {name!r}; {known(sheet.taps)}")
     if how and how not in WITHIN:
         raise NetworkError(f"a tap's ending must say how its positions become one; got {name!r}; {known(WITHIN)}")
     if how == "cls" and not (sheet.class_tokens and sheet.class_token_first):

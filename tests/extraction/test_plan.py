@@ -93,7 +93,7 @@ def test_a_size_of_slices_that_are_not_resized():
         make_request("python:nets:make", recipe=NATIVE, size="64")
     plain = make_request("python:nets:make", recipe=NATIVE)
     assert make_request("python:nets:make", recipe=NATIVE, size="native") == plain
-    with pytest.raises(NetworkError, match="sliceset.encoder1_mean takes one size only"):
+    with pytest.raises(NetworkError, match="the size of sliceset.encoder1_mean must be"):
         make_request("sliceset.encoder1_mean", size="64")
 
 
@@ -310,3 +310,15 @@ def test_a_set_made_another_way_is_not_added_to():
     sets = _sets(taps=["fire5"], views=["axial"])
     with pytest.raises(StoreError, match="in the output already with another recipe"):
         still_to_do(IMAGES, sets, {sets[0].name: ("other", {"a": ("a", "")})})
+
+
+@pytest.mark.parametrize("tap", ["", ":max"])
+def test_a_tap_without_a_name(tap):
+    with pytest.raises(NetworkError, match="a tap must have a name; got"):
+        make_request("squeezenet1_0.imagenet", taps=[tap])
+
+
+def test_a_pooling_of_slices_reads_the_slices_of_a_set():
+    assert make_request("sliceset.encoder1_mean").taps == ("features",)
+    assert make_request("sliceset.encoder1_mean", poolings=["slices"]).taps == ("slices",)
+    assert make_request("sliceset.encoder1_mean", poolings=["slices"], taps=["features"]).taps == ("features",)

@@ -188,9 +188,12 @@ def test_facts_of_a_file_that_is_not_ours(tmp_path, told):
 def test_facts_of_no_safetensors(tmp_path):
     with pytest.raises(WeightsError, match="a file of weights must exist"):
         read_facts(tmp_path / "a.safetensors")
-    torch.save(STATE, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="must be a checkpoint of tensors; .*a.pth is not"):
+    torch.save(STATE, tmp_path / "a.pth")  # of torch, and sound
+    with pytest.raises(WeightsError, match="must say which network it is of, .*a.pth does not; name the network"):
         read_facts(tmp_path / "a.pth")
+    (tmp_path / "b.safetensors").write_bytes(b"cut")
+    with pytest.raises(WeightsError, match="must be a checkpoint of tensors; .*b.safetensors is not"):
+        read_facts(tmp_path / "b.safetensors")
 
 
 # --- official files of other forms ----------------------------------------------------------------------------

@@ -263,9 +263,9 @@ def test_batch_norm_learns_from_all_slices_at_once():
 
 
 def test_positions_belong_to_all_slices():
-    with pytest.raises(NetworkError, match="sliceset.encoder1_mean_pos takes one slices only"):
+    with pytest.raises(NetworkError, match="the slices of sliceset.encoder1_mean_pos must be"):
         make_request("sliceset.encoder1_mean_pos", n_slices=7)
-    with pytest.raises(NetworkError, match="sliceset.encoder1_mean takes one size only"):
+    with pytest.raises(NetworkError, match="the size of sliceset.encoder1_mean must be"):
         make_request("sliceset.encoder1_mean", size="224")
     network = SliceSet("encoder1", "mean", n_positions=2)
     with pytest.raises(NetworkError, match="at most 2 slices, one for each position that was learned; got 3"):

@@ -560,9 +560,9 @@ def test_endings_that_do_not_suit(name, tap, match):
 @pytest.mark.parametrize(
     "name, wish, match",
     [
-        ("vit_b_16.imagenet", {"size": "native"}, "vit_b_16.imagenet takes one size only"),
-        ("maxvit_t.imagenet", {"size": "192"}, "maxvit_t.imagenet takes one size only"),
-        ("mvit_v2_s.kinetics400", {"n_slices": 8}, "mvit_v2_s.kinetics400 takes one slices only"),
+        ("vit_b_16.imagenet", {"size": "native"}, "the size of vit_b_16.imagenet must be that of its sheet"),
+        ("maxvit_t.imagenet", {"size": "192"}, "the size of maxvit_t.imagenet must be"),
+        ("mvit_v2_s.kinetics400", {"n_slices": 8}, "the slices of mvit_v2_s.kinetics400 must be"),
     ],
 )
 def test_what_is_fixed_stays(name, wish, match):
@@ -764,3 +764,10 @@ def test_a_convolution_that_does_more_is_not_folded():
     fold_batch_norm(network, by_registration=False)
     torch.testing.assert_close(network(x), wanted)
     assert isinstance(network[1], nn.BatchNorm2d)
+
+
+def test_a_sheet_that_names_no_module_of_its_network():
+    sheet, network = _net()
+    taps = {"deep": Tap("part.poool", 3)}
+    with pytest.raises(NetworkError, match="'deep' of .* is to be 'part.poool', and there is no such module"):
+        make_reader(network, replace(sheet, taps=taps), ["deep"], ["mean"])

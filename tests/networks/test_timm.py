@@ -90,7 +90,7 @@ def test_the_sheet_of_a_transformer():
     assert {one.width for one in sheet.taps.values()} == {192}
     assert (sheet.stem, sheet.fixed, sheet.class_tokens) == ("patch_embed.proj", ("size",), 1)
     assert sheet.recipe.views[0].steps[2].settings == {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    with pytest.raises(NetworkError, match="takes one size only"):
+    with pytest.raises(NetworkError, match="the size of .* must be that of its sheet"):
         make_request(sheet.name, size="192")
 
 
