@@ -24,7 +24,7 @@ from featx.analysis.features import Images, select_features
 from featx.analysis.folds.given import TEST, TRAIN, read_splits, splits_from_labels
 from featx.analysis.folds.splits import Folding
 from featx.analysis.heads import HeadOptions
-from featx.analysis.inference.cautions import Caution
+from featx.analysis.inference.cautions import Caution, accepted_misfits
 from featx.analysis.request import Adjusting, Columns, Request
 from featx.errors import AnalysisError, StoreError, known
 from featx.featureset import FeatureSet
@@ -231,19 +231,9 @@ def _cautions(phenotypes: Phenotypes, targets: Sequence[str], sets: Mapping[str,
 
 
 def _accepted(files: Sequence[Path], sets: Mapping[str, FeatureSet]) -> tuple[Caution, ...]:
-    """A caution where images that do not fit a network were let through when its features were extracted."""
     labels = {name.split("/")[0] for name in sets}
     rows = [row for path in files for row in store.read_accepted(path) if row["network"] in labels]
-    if not rows:
-        return ()
-    n_images, codes = len({row[schema.IMAGE_ID] for row in rows}), sorted({row["code"] for row in rows})
-    return (
-        Caution(
-            "accepted-misfits",
-            f"{n_images} {'image was' if n_images == 1 else 'images were'} let through at extraction although not "
-            f"fitting the network ({', '.join(codes)}); such as {rows[0][schema.IMAGE_ID]!r}: {rows[0]['sentence']}",
-        ),
-    )
+    return tuple(accepted_misfits(rows))
 
 
 def _training(sets: Mapping[str, FeatureSet]) -> dict[str, tuple[str, tuple[float, float] | None]]:

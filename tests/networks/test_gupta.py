@@ -1,6 +1,5 @@
 """Sets of slices against plain loops over slices, on all three axes; the 3D network written out."""
 
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from featx.extraction.engine import extract
 from featx.extraction.job import load_job
 from featx.extraction.plan import make_request
 from featx.images.index import index_images
-from featx.images.volume import MNI152_1MM, MNI152_2MM, Volume, grid_affine
+from featx.images.volume import MNI152_1MM
 from featx.networks import get_network
 from featx.networks.architectures.gupta import SliceSet
 from featx.networks.reading import make_reader
@@ -26,29 +25,13 @@ from featx.networks.table import gupta
 from featx.networks.table.gupta import describe_set
 from featx.networks.taps import poolings_of
 from featx.networks.weights import build, load_network
-from tests.conftest import phantom
+from tests.networks.conftest import phantom_batch, phantom_volume
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
 SHEETS = {sheet.name: sheet for sheet in gupta.SHEETS}
 SETS = [name for name in SHEETS if name.startswith("sliceset.")]
 N_SLICES = {"sagittal": 91, "coronal": 109, "axial": 91}
-
-
-@pytest.fixture
-def no_gradients():
-    with torch.inference_mode():
-        yield
-
-
-@functools.cache
-def _volume(seed=0, grid=MNI152_2MM):
-    return Volume(np.asfortranarray(phantom(grid, seed), dtype=np.float32), grid_affine(grid))
-
-
-def _batch(sheet, *seeds):
-    arrays = [prepare(_volume(seed), sheet.recipe, sheet.name, "here") for seed in seeds]
-    return torch.from_numpy(np.stack([np.ascontiguousarray(array) for array in arrays])[:, None])
 
 
 @pytest.mark.parametrize("name", SHEETS)
@@ -60,7 +43,7 @@ def test_every_entry_gives_what_its_sheet_promises(name, tmp_path):
     assert not any(module.training for module in network.modules())
     assert sum(values.numel() for values in network.parameters()) == sheet.n_parameters
     view = sheet.recipe.views[0]
-    volumes = _batch(sheet, 0, 1)
+    volumes = phantom_batch(sheet, 0, 1)
     plain = make_reader(network, sheet, tuple(sheet.taps), sheet.poolings, optimised=False)(volumes[1:], view)
     n_norms = sum(isinstance(module, nn.InstanceNorm2d | nn.InstanceNorm3d) for module in network.modules())
     together = make_reader(network, sheet, tuple(sheet.taps), sheet.poolings)(volumes, view)
@@ -79,7 +62,7 @@ def test_every_entry_gives_what_its_sheet_promises(name, tmp_path):
 @pytest.mark.parametrize("name", SHEETS)
 def test_every_entry_refuses_another_grid(name):
     with pytest.raises(ImageError, match=f"{name} wants a brain on the MNI152 2 mm") as caught:
-        prepare(_volume(grid=MNI152_1MM), SHEETS[name].recipe, name, "here")
+        prepare(phantom_volume(grid=MNI152_1MM), SHEETS[name].recipe, name, "here")
     assert caught.value.code == "wrong-grid"
 
 
@@ -154,7 +137,7 @@ def _upright(volume, axis, at):
 @pytest.mark.parametrize("axis", N_SLICES)
 def test_sets_agree_with_a_plain_loop_over_slices(axis):
     """Every aggregation, with positions and without (attention on all axes); of all slices, and of five of them."""
-    data = _volume().data.astype(np.float64)
+    data = phantom_volume().data.astype(np.float64)
     volume = ((data - data.mean()) / data.std()).astype(np.float32)
     torch.manual_seed(0)
     shared = _shaken(SliceSet("encoder1", "mean")).encoder
@@ -177,7 +160,7 @@ def test_sets_agree_with_a_plain_loop_over_slices(axis):
             request = make_request(name, weights="random:0", views=(axis,), n_slices=n_slices)
             sheet = replace(request.sheet, recipe=request.recipe)
             read = make_reader(network, sheet, tuple(sheet.taps), sheet.poolings, optimised=False)
-            rows = read(_batch(sheet, 0), sheet.recipe.views[0])
+            rows = read(phantom_batch(sheet, 0), sheet.recipe.views[0])
             some = embedded[list(there)]
             wanted = _answers_by_hand(network.state_dict(), aggregation, some, positions=bool(positions))
             for tap, values in zip(("pooled", "features", "prediction"), wanted, strict=True):
@@ -213,7 +196,7 @@ def test_the_3d_network_written_out():
     torch.manual_seed(0)
     network = _shaken(build(sheet))
     state = network.state_dict()
-    volumes = _batch(sheet, 0)
+    volumes = phantom_batch(sheet, 0)
     taps = tuple(sheet.taps)
     rows = make_reader(network, sheet, taps, ("mean",), optimised=False)(volumes, sheet.recipe.views[0])
     x = volumes[0]
@@ -315,7 +298,7 @@ def test_features_of_every_slice_are_stored_apart(brains, tmp_path):
     stored = store.read_set(tmp_path / "features.h5", name)
     assert stored.X.shape == (1, 4, 32)
     network = load_network(request.sheet, "random:0", tmp_path).network
-    data = _volume().data.astype(np.float64)
+    data = phantom_volume().data.astype(np.float64)
     volume = ((data - data.mean()) / data.std()).astype(np.float32)
     wanted = [_encoder1_by_hand(network.state_dict(), _upright(volume, "sagittal", at)) for at in (0, 30, 60, 90)]
     np.testing.assert_allclose(stored.X[0], torch.stack(wanted).numpy(), rtol=1e-3, atol=1e-4)

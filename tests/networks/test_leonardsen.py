@@ -27,12 +27,6 @@ pytestmark = [
 HEADS = {"reg": 1, "sm": 93, "rank": 91, "bin": 1}
 
 
-@pytest.fixture
-def no_gradients():
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def keras():
     return pytest.importorskip("keras")

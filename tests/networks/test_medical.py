@@ -1,6 +1,5 @@
 """3D networks for medical volumes: MONAI's by numbers, and 2D networks inflated against the 2D ones."""
 
-import functools
 import sys
 from collections import OrderedDict
 from dataclasses import replace
@@ -13,7 +12,7 @@ from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from featx.errors import DependencyError, ImageError, NetworkError, WeightsError
-from featx.images.volume import MNI152_1MM, MNI152_2MM, Volume, grid_affine
+from featx.images.volume import MNI152_1MM
 from featx.networks import get_network
 from featx.networks.architectures.inflated import inflate, inflate_kernel, inflate_positions
 from featx.networks.architectures.medical import build
@@ -22,27 +21,11 @@ from featx.networks.recipe import prepare
 from featx.networks.table import medical
 from featx.networks.taps import poolings_of
 from featx.networks.weights import load_network
-from tests.conftest import phantom
+from tests.networks.conftest import phantom_batch, phantom_volume
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
 SHEETS = {sheet.name: sheet for sheet in medical.SHEETS}
-
-
-@pytest.fixture
-def no_gradients():
-    with torch.inference_mode():
-        yield
-
-
-@functools.cache
-def _volume(seed=0, grid=MNI152_2MM):
-    return Volume(np.asfortranarray(phantom(grid, seed), dtype=np.float32), grid_affine(grid))
-
-
-def _batch(sheet, *seeds):
-    arrays = [prepare(_volume(seed), sheet.recipe, sheet.name, "here") for seed in seeds]
-    return torch.from_numpy(np.stack([np.ascontiguousarray(array) for array in arrays])[:, None])
 
 
 @pytest.mark.parametrize("name", SHEETS)
@@ -54,7 +37,7 @@ def test_every_entry_gives_what_its_sheet_promises(name, tmp_path):
     assert not any(module.training for module in network.modules())
     assert sum(values.numel() for values in network.parameters()) == sheet.n_parameters
     (view,) = sheet.recipe.views
-    volumes = _batch(sheet, 0, 1)
+    volumes = phantom_batch(sheet, 0, 1)
     assert volumes.shape[2:] == ((96, 112, 96) if "vit" in name else (91, 109, 91))
     plain = make_reader(network, sheet, tuple(sheet.taps), sheet.poolings, optimised=False)(volumes[1:], view)
     together = make_reader(network, sheet, tuple(sheet.taps), sheet.poolings)(volumes, view)
@@ -71,20 +54,22 @@ def test_every_entry_gives_what_its_sheet_promises(name, tmp_path):
 def test_every_entry_refuses_another_grid(name):
     sheet = get_network(name)
     with pytest.raises(ImageError, match=f"{name} wants a brain on the MNI152 2 mm") as caught:
-        prepare(_volume(grid=MNI152_1MM), sheet.recipe, name, "here")
+        prepare(phantom_volume(grid=MNI152_1MM), sheet.recipe, name, "here")
     assert caught.value.code == "wrong-grid"
 
 
 @pytest.mark.parametrize("name", SHEETS)
 def test_the_recipe_by_hand(name):
-    data = _volume().data.astype(np.float64)
+    data = phantom_volume().data.astype(np.float64)
     if name.endswith(".monai"):
         wanted = (data - data.mean()) / data.std()
     else:
         wanted = (np.clip(data / np.percentile(data[data > 0], 99.5), 0, 1) - 0.449) / 0.226
     if "vit" in name:
         wanted = np.pad(wanted, [(2, 3), (1, 2), (2, 3)], mode="edge")
-    np.testing.assert_allclose(prepare(_volume(), SHEETS[name].recipe, name, "here"), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        prepare(phantom_volume(), SHEETS[name].recipe, name, "here"), wanted, rtol=1e-4, atol=1e-5
+    )
 
 
 # --- MONAI ----------------------------------------------------------------------------------------------------

@@ -18,12 +18,6 @@ FAMILY = [name for name, sheet in NETWORKS.items() if sheet.family == "SFCN"]
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
-@pytest.fixture
-def no_gradients():
-    with torch.inference_mode():
-        yield
-
-
 class PlainSFCN(nn.Module):
     """The published layout, written out without a loop."""
 

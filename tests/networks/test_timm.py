@@ -25,12 +25,6 @@ timm = pytest.importorskip("timm")
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
-@pytest.fixture
-def no_gradients():
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture(scope="module")
 def volumes():
     recipe = get_network("squeezenet1_0.imagenet").recipe

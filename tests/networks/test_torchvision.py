@@ -36,12 +36,6 @@ HEAVY = 4.3  # billion multiplications per slice
 LIGHT_ENOUGH = ("alexnet", "convnext_tiny", "inception_v3", "maxvit_t", "swin_t", "swin_v2_t", "vit_b_32")
 
 
-@pytest.fixture
-def no_gradients():
-    with torch.inference_mode():
-        yield
-
-
 def _model(sheet):
     return str(sheet.arguments["model"])
 

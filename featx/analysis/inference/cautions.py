@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -214,6 +214,31 @@ def overlap(
         "good for whoever it has seen; leave out the people of its training set"
     )
     return [Caution("overlap", sentence)]
+
+
+def accepted_misfits(rows: Sequence[Mapping[str, str]]) -> list[Caution]:
+    """A caution where images that do not fit a network were let through when its features were extracted.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        As `featx.store.read_accepted` gives them: image_id, code, sentence.
+
+    Examples
+    --------
+    >>> row = {"image_id": "sub-1", "code": "not-registered", "sentence": "it lies askew"}
+    >>> accepted_misfits([row])[0].sentence[:62]
+    '1 image was let through at extraction although it does not fit'
+    """
+    if not rows:
+        return []
+    n_images, codes = len({row["image_id"] for row in rows}), sorted({row["code"] for row in rows})
+    told = "1 image was let through at extraction although it does"
+    if n_images > 1:
+        told = f"{n_images} images were let through at extraction although they do"
+    first = rows[0]
+    sentence = f"{told} not fit the network ({', '.join(codes)}); such as {first['image_id']!r}: {first['sentence']}"
+    return [Caution("accepted-misfits", sentence)]
 
 
 def _people(count: int) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 from featx.analysis.inference.cautions import (
     CODES,
+    accepted_misfits,
     few_per_site,
     outside_training_range,
     overlap,
@@ -23,6 +24,7 @@ def test_every_code_has_a_meaning_and_a_function() -> None:
         *several_images(one),
         *outside_training_range("sfcn", (42, 82), np.array([20.0])),
         *overlap("sfcn", "UK Biobank", ["1000012"]),
+        *accepted_misfits([{"image_id": "a", "code": "not-registered", "sentence": "it lies askew"}]),
     ]
     # Who had nobody of their site is known where folds are (featx.analysis.results).
     assert {caution.code for caution in found} | {"unseen-site"} == set(CODES)
@@ -79,3 +81,13 @@ def test_overlap_needs_the_network_and_the_people() -> None:
     table = overlap("sfcn", "12,949 UK Biobank brains", other, is_biobank_table=True)
     assert "the table is an export of it" in table[0].sentence
     assert overlap("sfcn", "UK Biobank", []) == []
+
+
+def test_accepted_misfits_are_counted_by_image() -> None:
+    found = (("b", "y"), ("a", "x"), ("a", "y"))
+    rows = [{"image_id": name, "code": code, "sentence": f"{name} is {code}"} for name, code in found]
+    (caution,) = accepted_misfits(rows)
+    assert caution.sentence == (
+        "2 images were let through at extraction although they do not fit the network (x, y); such as 'b': b is y"
+    )
+    assert accepted_misfits([]) == []
