@@ -43,7 +43,7 @@ def command(
         [],
         "--network",
         "-n",
-        help="Networks to run, wildcards too; '*' for all (an hour). Default: one of each kind.",
+        help="Networks to run, wildcards too; '*' for all (minutes). Default: one of each kind.",
     ),
     device: str = typer.Option("auto", help="Where the golden image is run: auto, cpu or cuda."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead."),
