@@ -179,7 +179,7 @@ def _job(args: argparse.Namespace):
 def featx(args: argparse.Namespace) -> float:
     """The engine as `featx extract` runs it, reading and writing included."""
     from featx.extraction.engine import extract
-    from featx.images.index import Image
+    from featx.images.image import Image
 
     images = [Image(f"{at:04d}", f"{at:04d}", "", "", path) for at, path in enumerate(_images(args))]
     job = _job(args)

@@ -79,7 +79,8 @@ def run_one(args: argparse.Namespace) -> dict:
     from featx.extraction.job import load_job
     from featx.extraction.plan import make_request
     from featx.images.contract import ACCEPTABLE
-    from featx.images.index import Image, index_images
+    from featx.images.image import Image
+    from featx.images.index import index_images
 
     found = [image.path for image in index_images(args.folder)]
     images = [Image(f"{at:04d}", f"{at:04d}", "", "", found[at % len(found)]) for at in range(args.images)]

@@ -92,8 +92,9 @@ IMAGES = (
     Column(PARTICIPANT_ID, "text", "BIDS: sub-..."),
     Column(SESSION_ID, "text", "BIDS: ses-...; empty where there is none"),
     Column("run", "text", "BIDS: run-...; empty where there is none"),
-    Column("path", "text", "the file, absolute or relative to the table's folder"),
+    Column("path", "text", "the file or archive, absolute or relative to the table's folder; or a URL"),
     Column("member", "text", "the file inside an archive; empty for a plain file"),
+    Column("mask", "text", "a brain mask on the same grid that is applied on reading; empty where there is none"),
 )
 
 FAILURES = (
@@ -277,6 +278,9 @@ CURVE_JSON = "curve.json"
 REASONS = {
     # images
     "missing-file": "the file is not there or may not be read",
+    "missing-member": "the archive does not hold the file",
+    "remote": "the file could not be fetched from its URL",
+    "mask-mismatch": "the brain mask does not lie on the grid of its image",
     "unsupported-format": "the file's name ends in nothing that featx reads, or its voxels are no plain numbers",
     "unreadable": "the file is not what its name says",
     "truncated": "the file ends before its data do",
@@ -302,6 +306,8 @@ REASONS = {
     "out-of-memory": "one image alone does not fit the device",
     "non-finite-features": "the network's answer is NaN or infinite",
     "network-error": "the network failed on this image",
+    "worker-died": "the process that read the image died, again when it read it alone",
+    "not-prepared": "bias correction, brain extraction or registration failed",
     "unexpected": "something featx did not foresee; the sentence quotes it",
     # people and phenotypes
     "no-phenotype": "the image's participant is not in the phenotype table",

@@ -330,4 +330,5 @@ def _wide_errors(data: Data, rows: tuple[Rows, Rows], options: Options) -> Float
     for w in _shrunk(values, own, options.alphas):
         missed = (across @ w.reshape(len(w), -1)).reshape(len(across), *w.shape[1:]) - y_valid[:, None]
         errors.append(np.einsum("iaj,iaj->aj", missed, missed))
-    return np.concatenate(errors) / len(y_valid)
+    mean_errors: Floats = np.concatenate(errors) / len(y_valid)
+    return mean_errors

@@ -12,8 +12,8 @@ from featx.extraction.loader import attempt, load_ahead
 from featx.images.check import check_values
 from featx.images.contract import Verdict, Wants, judge, most_grave
 from featx.images.findings import Findings, look_at
-from featx.images.index import Image
-from featx.images.volume import Volume, orientation, read_volume, voxel_sizes_mm
+from featx.images.image import Image, where
+from featx.images.volume import Volume, orientation, read_image, voxel_sizes_mm
 from featx.networks.sheet import Recipe
 
 Row = dict[str, str]
@@ -109,16 +109,16 @@ def check_images(
 
 def check_image(image: Image, wants: Sequence[Wants], accept: Sequence[str] = ()) -> list[Row]:
     """Read an image, look at it once, and judge it for each network."""
-    volume, failure = attempt(lambda: read_volume(image.path), image.image_id, "", "read")
+    volume, failure = attempt(lambda: read_image(image), image.image_id, "", "read")
     findings = None
     if volume is not None:
-        look = functools.partial(find_out, volume, str(image.path))
+        look = functools.partial(find_out, volume, where(image))
         findings, failure = attempt(look, image.image_id, "", "check")
     facts = _facts(volume, findings)
     rows = []
     for want in wants:
         if findings is not None:
-            verdicts = let_through(judge(findings, want, str(image.path)), accept)
+            verdicts = let_through(judge(findings, want, where(image)), accept)
         else:
             verdicts = [Verdict(failure["code"], failure["sentence"])] if failure else []
         rows.append(_row(image, want.network, verdicts) | facts)

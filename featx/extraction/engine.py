@@ -25,8 +25,8 @@ from featx.extraction.job import Job
 from featx.extraction.loader import attempt, load_ahead
 from featx.extraction.parts import PART_SECONDS, Result, Rows, collect, read_done, write_parts
 from featx.extraction.plan import still_to_do
-from featx.images.index import Image
-from featx.images.volume import Volume, read_volume
+from featx.images.image import Image, where
+from featx.images.volume import Volume, read_image
 from featx.networks.recipe import Array, prepare
 from featx.store import Failure
 
@@ -194,10 +194,10 @@ def _results(
 
 def _load(image: Image, jobs: Sequence[Job]) -> Loaded:
     """Arrays of an image by job, and the failures of the jobs that cannot have it. One read, one look for all."""
-    volume, failure = attempt(lambda: read_volume(image.path), image.image_id, "", "read")
+    volume, failure = attempt(lambda: read_image(image), image.image_id, "", "read")
     findings = None
     if volume is not None:
-        look = functools.partial(find_out, volume, str(image.path))
+        look = functools.partial(find_out, volume, where(image))
         findings, failure = attempt(look, image.image_id, "", "check")
     if volume is None or findings is None:
         return Loaded(failures=[{**failure, "network": job.label} for job in jobs] if failure else [])
@@ -205,7 +205,7 @@ def _load(image: Image, jobs: Sequence[Job]) -> Loaded:
     loaded = Loaded()
     for job in jobs:
         wants = wants_of(job.request.recipe, job.request.sheet.name, resampling=job.request.resampling)
-        held = functools.partial(hold, findings, wants, str(image.path), job.accept)
+        held = functools.partial(hold, findings, wants, where(image), job.accept)
         told, failure = attempt(held, image.image_id, job.label, "check")
         loaded.told.update(told or {})
         loaded.accepted.extend(
@@ -229,7 +229,7 @@ def _load(image: Image, jobs: Sequence[Job]) -> Loaded:
 
 def _prepare(volume: Volume, job: Job, image: Image) -> Array:
     request = job.request
-    data = prepare(volume, request.recipe, request.sheet.name, str(image.path), resampling=request.resampling)
+    data = prepare(volume, request.recipe, request.sheet.name, where(image), resampling=request.resampling)
     return np.ascontiguousarray(data)
 
 

@@ -22,7 +22,7 @@ from featx import store
 from featx.errors import StoreError
 from featx.extraction.plan import PlannedSet
 from featx.featureset import FeatureSet
-from featx.images.index import Image
+from featx.images.image import Image
 from featx.store import Failure
 
 PART_SECONDS = 30.0

@@ -11,7 +11,7 @@ from typing import Any
 from featx.errors import NetworkError, StoreError, known
 from featx.extraction.wishes import Wish, changed, changes_slices, is_sliced
 from featx.featureset import digest, feature_key
-from featx.images.index import Image
+from featx.images.image import Image
 from featx.networks import NETWORKS, get_network
 from featx.networks.named import FILE, OWN, code_sha256, is_pattern, usual_weights
 from featx.networks.recipe import describe

@@ -13,29 +13,17 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from featx import schema
 from featx.errors import IndexingError, first_line, known
+from featx.images.image import Image
 from featx.images.volume import SUFFIXES
 
 # BIDS entities that tell images of one session apart; the filters of `index_images` take these, and "suffix".
 ENTITIES = ("ses", "run", "acq", "rec", "ce", "echo", "part", "space", "res", "desc", "label", "from", "to")
 _ENTITY = re.compile(r"(?:^|_)([a-z]+)-([^_]+)")
 _ID_FIELDS = (schema.PARTICIPANT_ID, schema.SESSION_ID, "run")
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image of a study: a row of `featx.schema.IMAGES`. `member` names a file inside an archive, else ""."""
-
-    image_id: str
-    participant_id: str
-    session_id: str
-    run: str
-    path: Path
-    member: str = ""
 
 
 def index_images(
@@ -87,7 +75,7 @@ def check_readable(image: Image) -> str:
     'the file is not there'
     """
     try:
-        with image.path.open("rb") as file:
+        with Path(image.path).open("rb") as file:
             return "" if file.read(1) else "the file is empty"
     except FileNotFoundError:
         return "the file is not there"
@@ -106,9 +94,18 @@ def write_index(images: Sequence[Image], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(schema.names(schema.IMAGES))
         for image in images:
-            where = os.path.abspath(image.path)  # not resolve(): a link's own name may carry the id
-            writer.writerow([image.image_id, image.participant_id, image.session_id, image.run, where, image.member])
+            # not resolve(): a link's own name may carry the id
+            path_, mask = (
+                os.path.abspath(one) if one and "://" not in str(one) else one for one in (image.path, image.mask)
+            )
+            ids = (image.image_id, image.participant_id, image.session_id, image.run)
+            writer.writerow([*ids, path_, image.member, mask])
     beside.replace(path)
+
+
+def _absolute(path: Path | str) -> str:
+    """Not resolved, for a link's own name may carry the id; a URL, and nothing, stay what they are."""
+    return os.path.abspath(path) if str(path) and "://" not in str(path) else str(path)
 
 
 def _from_table(path: Path) -> list[Image]:
@@ -157,7 +154,9 @@ def _from_row(row: Mapping[str, str], table: Path, at: int) -> Image:
         raise IndexingError(
             f"every image must have a participant_id and a path; row {at + 2} of {table} lacks one; fill it in"
         )
-    return Image(image_id, participant, session, run, table.parent / row["path"], row.get("member", ""))
+    path = row["path"] if "://" in row["path"] else table.parent / row["path"]
+    mask = str(table.parent / row["mask"]) if row.get("mask") else ""
+    return Image(image_id, participant, session, run, path, row.get("member", ""), mask)
 
 
 # --- files ----------------------------------------------------------------------------------------------------
@@ -296,7 +295,7 @@ def _check_unique(images: Sequence[Image], source: str) -> None:
     same = [image.path for image in images if image.image_id == twice[0]]
     values: defaultdict[str, set[str]] = defaultdict(set)
     for path in same:
-        found = entities(path)
+        found = entities(Path(path))
         for entity in (*ENTITIES, "suffix"):
             values[entity].add(found.get(entity, "(none)"))
     differ = {entity: sorted(several) for entity, several in values.items() if len(several) > 1}

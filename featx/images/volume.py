@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import math
 import struct
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from featx.errors import ImageError, first_line
+from featx.images.image import Image, where
+from featx.images.opening import read_bytes
 
 decompress: Callable[[bytes], bytes] = gzip.decompress
 _INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
@@ -36,6 +39,7 @@ with contextlib.suppress(ImportError):  # three times as fast; there are platfor
     _INFLATE_ERRORS += (cast(Any, igzip_lib).IsalError,)  # its stub says an instance, it is a class
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
+AFFINE_TOLERANCE_MM = 1e-3
 _NIFTI2_HEADER_BYTES = 540
 # What gzip and nibabel raise on bytes that are not an image (nibabel's own errors derive from Exception alone).
 _DAMAGED = (
@@ -54,18 +58,27 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Volume:
-    """The array of an image, with its affine.
+    """A 3D image in memory.
 
     Attributes
     ----------
-    data : ndarray of shape (I, J, K), float32
-        Scaled values (slope and intercept of the header applied).
+    stored : ndarray of shape (I, J, K)
+        As on disk: int8, uint8 or int16 where that is what the file holds, else float32. It may be read-only.
     affine : ndarray of shape (4, 4), float64
         Voxel index to RAS+ millimetres.
+    slope : float
+        Grey value of a stored 1, above 0; 1 for float32.
     """
 
-    data: NDArray[np.float32]
+    stored: NDArray[np.generic]
     affine: NDArray[np.float64]
+    slope: float = 1.0
+
+    @property
+    def data(self) -> NDArray[np.float32]:
+        """Grey values, shape (I, J, K): a new array, unless float32 is what is stored."""
+        values: NDArray[np.float32] = self.stored.astype(np.float32, copy=False)
+        return values if self.slope == 1 else values * np.float32(self.slope)
 
 
 @dataclass(frozen=True)
@@ -136,93 +149,130 @@ def voxel_sizes_mm(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     return sizes
 
 
-def read_volume(path: Path) -> Volume:
-    """Read .nii, .nii.gz, .mgz or .mgh; a fourth axis of length one is dropped.
+def read_image(image: Image) -> Volume:
+    """Read the volume of an image, under its mask if it has one; see `read_volume`.
 
     Raises
     ------
     ImageError
-        With codes missing-file, unsupported-format (complex numbers and colours among them), truncated, unreadable,
-        not-3d, unknown-orientation, bad-affine, out-of-memory. Values are not judged here: see `featx.images.check`.
+        mask-mismatch besides those.
     """
-    image = _load(path)
+    volume = read_volume(image.path, image.member)
+    if not image.mask:
+        return volume
+    mask = read_volume(Path(image.mask))
+    if mask.stored.shape != volume.stored.shape or np.abs(mask.affine - volume.affine).max() > AFFINE_TOLERANCE_MM:
+        raise ImageError(
+            "mask-mismatch",
+            f"a brain mask must lie on the grid of its image; {image.mask} ({_by(mask.stored.shape)}) does not lie "
+            f"on that of {where(image)} ({_by(volume.stored.shape)}); take the mask of the same space and resolution",
+        )
+    return replace(volume, stored=np.where(mask.data > 0, volume.stored, volume.stored.dtype.type(0)))
+
+
+def read_volume(path: Path | str, member: str = "") -> Volume:
+    """Read .nii, .nii.gz, .mgz or .mgh; a fourth axis of length one is dropped.
+
+    Parameters
+    ----------
+    path, member
+        As in `featx.images.opening.read_bytes`.
+
+    Raises
+    ------
+    ImageError
+        With codes missing-file, missing-member, unsupported-format (complex numbers and colours among them),
+        truncated, unreadable, not-3d, unknown-orientation, bad-affine, out-of-memory. Values are not judged here: see
+        `featx.images.check`.
+    """
+    here = f"{path}: {member}" if member else str(path)
+    image, raw = _load(path, member, here)
     kind = image.get_data_dtype()
     if kind.kind not in "iuf":
         raise ImageError(
             "unsupported-format",
-            f"an image's voxels must be plain numbers; those of {path} are of the type {_told(kind)}; save their "
+            f"an image's voxels must be plain numbers; those of {here} are of the type {_told(kind)}; save their "
             "magnitude (of complex numbers) or one channel (of colours) as a file of its own",
         )
     shape = tuple(int(length) for length in image.shape)
     if len(shape) < 3 or any(length != 1 for length in shape[3:]) or 0 in shape:
         raise ImageError(
             "not-3d",
-            f"an image must be one 3D volume; {path} has shape {'x'.join(map(str, shape))}; "
+            f"an image must be one 3D volume; {here} has shape {_by(shape)}; "
             "choose one frame (or their mean) and save it as a file of its own",
         )
     if isinstance(image, nib.Nifti1Image) and not (image.header["sform_code"] or image.header["qform_code"]):
         raise ImageError(
             "unknown-orientation",
-            f"an image must state its orientation; {path} has sform and qform codes 0; "
+            f"an image must state its orientation; {here} has sform and qform codes 0; "
             "set one of them (fslorient -setsformcode) if you know the orientation",
         )
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ImageError(
             "bad-affine",
-            f"an image's affine must be finite and invertible; that of {path} is {affine[:3].tolist()}; "
+            f"an image's affine must be finite and invertible; that of {here} is {affine[:3].tolist()}; "
             "repair the header, or convert the original again",
         )
-    return Volume(_voxels(image, path).reshape(shape[:3], order="F"), affine)
+    stored, slope = _voxels(image, raw, here)
+    return Volume(stored.reshape(shape[:3], order="F"), affine, slope)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _told(kind: np.dtype[Any]) -> str:
     return "colours" if kind.names else kind.name
 
 
-def _voxels(image: Any, path: Path) -> NDArray[np.float32]:
+def _voxels(image: Any, raw: bytes, here: str) -> tuple[NDArray[np.generic], float]:
+    """Voxels as they are stored, without a copy where their bytes allow it, and the value of a stored 1."""
+    voxels, kind = image.dataobj, image.get_data_dtype()
+    slope, inter = float(voxels.slope), float(voxels.inter)
+    plain = kind.kind in "iu" and kind.itemsize <= 2 and kind.name != "uint16" and 0 < slope < np.inf
+    count = math.prod(image.shape)
     try:
-        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+        if inter == 0 and (plain or (kind.name == "float32" and slope == 1)):
+            stored = np.frombuffer(raw, kind, count, int(voxels.offset))
+            return stored.astype(kind.newbyteorder("="), copy=False).reshape(image.shape, order="F"), slope
+        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")), 1.0
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ImageError(
             "truncated",
-            f"an image must be whole; {path} ends before its {'x'.join(map(str, image.shape))} voxels "
+            f"an image must be whole; {here} ends before its {_by(image.shape)} voxels "
             f"({first_line(error)}); copy or download it again",
         ) from error
     except MemoryError as error:
         raise ImageError(
             "out-of-memory",
-            f"an image must fit in memory; the header of {path} announces {'x'.join(map(str, image.shape))} "
+            f"an image must fit in memory; the header of {here} announces {_by(image.shape)} "
             "voxels; if that is wrong, the file is damaged",
         ) from error
 
 
-def _load(path: Path) -> Any:
-    name = path.name.lower()
+def _load(path: Path | str, member: str, here: str) -> tuple[Any, bytes]:
+    """A parsed header with its array, and the bytes that both are in."""
+    name = (member or str(path)).lower()
     if not name.endswith(SUFFIXES):
         raise ImageError(
             "unsupported-format",
-            f"an image must be named {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}; got {path}; "
+            f"an image must be named {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}; got {here}; "
             "convert it to NIfTI (dcm2niix for DICOM)",
         )
+    packed = read_bytes(path, member)
     try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            "missing-file",
-            f"an image must be a readable file; {path} is not ({error.strerror}); mend the path, or index again",
-        ) from error
-    try:
-        return _parse(decompress(packed) if name.endswith((".gz", ".mgz")) else packed, name)
+        raw = decompress(packed) if name.endswith((".gz", ".mgz")) else packed
+        return _parse(raw, name), raw
     except EOFError as error:
         raise ImageError(
             "truncated",
-            f"an image must be whole; {path} ends before its compressed data do; copy or download it again",
+            f"an image must be whole; {here} ends before its compressed data do; copy or download it again",
         ) from error
     except _DAMAGED as error:
         raise ImageError(
             "unreadable",
-            f"an image must be what its name says; {path} is not ({first_line(error)}); "
+            f"an image must be what its name says; {here} is not ({first_line(error)}); "
             "look at its first bytes: it may be another format, or an error page saved under this name",
         ) from error
 
@@ -245,8 +295,9 @@ def reorient(volume: Volume, codes: str) -> Volume:
     here = nib.orientations.io_orientation(volume.affine)
     there = nib.orientations.axcodes2ornt(tuple(codes))
     change = nib.orientations.ornt_transform(here, there)
-    data = np.asfortranarray(nib.orientations.apply_orientation(volume.data, change))
-    return Volume(data, volume.affine @ nib.orientations.inv_ornt_aff(change, volume.data.shape))
+    stored = np.asfortranarray(nib.orientations.apply_orientation(volume.stored, change))
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(change, volume.stored.shape)
+    return Volume(stored, affine, volume.slope)
 
 
 def resample(volume: Volume, grid: Grid) -> Volume:

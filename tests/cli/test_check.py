@@ -100,7 +100,7 @@ def test_a_wrong_check_is_one_sentence(featx, images, tmp_path):
 def test_a_table_that_cannot_be_written_costs_no_look(featx, images, study, monkeypatch, output):
     (study / "folder").mkdir(exist_ok=True)
     (study / "file.txt").write_text("")
-    monkeypatch.setattr("featx.extraction.checking.read_volume", lambda path: pytest.fail("an image was read"))
+    monkeypatch.setattr("featx.extraction.checking.read_image", lambda image: pytest.fail("an image was read"))
     said = featx("check", images, "-n", NAME, "-o", output, code=2)
     assert said.startswith("featx: an output must be a file that can be written; ")
     assert ("is a folder" in said) == ("txt" not in output)

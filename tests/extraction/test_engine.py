@@ -22,7 +22,8 @@ from featx.extraction.job import Job, load_job
 from featx.extraction.loader import attempt, load_ahead
 from featx.extraction.parts import collect
 from featx.extraction.plan import make_request
-from featx.images.index import Image, index_images
+from featx.images.image import Image
+from featx.images.index import index_images
 from featx.images.volume import MNI152_2MM, grid_affine, write_volume
 from tests.conftest import make_set, phantom, write_features
 
@@ -78,8 +79,8 @@ def test_results_do_not_depend_on_batch_size_or_workers(brains, tmp_path):
 def test_one_read_serves_all_networks(brains, tmp_path, monkeypatch):
     images = index_images(str(brains(3)))
     reads = []
-    read = engine.read_volume
-    monkeypatch.setattr(engine, "read_volume", lambda path: reads.append(path) or read(path))
+    read = engine.read_image
+    monkeypatch.setattr(engine, "read_image", lambda image: reads.append(image.path) or read(image))
     _run(images, [_job(0), _job(1), _job(0, "resnet18.imagenet", taps=["layer1"])], tmp_path / "f.h5")
     assert len(reads) == 3
     assert {name.split("/")[0] for name in store.list_sets(tmp_path / "f.h5")} == {

@@ -9,7 +9,7 @@ import pytest
 from featx import store
 from featx.errors import NetworkError, StoreError
 from featx.extraction.plan import Wish, make_request, make_requests, plan_sets, request_of, still_to_do
-from featx.images.index import Image
+from featx.images.image import Image
 from featx.networks import NETWORKS
 from featx.networks.named import code_sha256
 from featx.networks.recipe import describe

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from featx.errors import IndexingError
-from featx.images.index import Image, check_readable, index_images, write_index
+from featx.images.image import Image
+from featx.images.index import check_readable, index_images, write_index
 
 
 def _touch(folder, *names):

@@ -299,4 +299,5 @@ class ElasticNetLogistic(LinearClassifier):
 
 def _whole(state: State) -> Floats:
     """Coefficients of all columns, shape (k, f + p)."""
-    return np.concatenate([state.outer[1:], state.w]).T
+    coefficients: Floats = np.concatenate([state.outer[1:], state.w]).T
+    return coefficients

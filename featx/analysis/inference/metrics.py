@@ -214,7 +214,8 @@ def surprise(observed: Values, probabilities: Floats) -> Floats:
     [-0.0, 0.693]
     """
     own = probabilities[np.arange(len(observed)), observed.astype(np.int64)]
-    return -np.log(np.maximum(own, np.finfo(np.float64).eps))
+    losses: NDArray[np.float64] = -np.log(np.maximum(own, np.finfo(np.float64).eps))
+    return losses
 
 
 # --- the table ------------------------------------------------------------------------------------------------
