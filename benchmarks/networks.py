@@ -113,7 +113,7 @@ def run_one(args: argparse.Namespace) -> dict:
 
 def _extract(images, job, output: Path, args: argparse.Namespace) -> list[float]:
     from featx.extraction.device import default_workers
-    from featx.extraction.engine import extract
+    from featx.extraction.engine import Running, extract
 
     times: list[float] = []
     summary = extract(
@@ -121,8 +121,11 @@ def _extract(images, job, output: Path, args: argparse.Namespace) -> list[float]
         [job],
         output,
         device=args.device,
-        batch_size=args.batch_size,
-        workers=default_workers(args.device),
+        running=Running(
+            batch_size=args.batch_size,
+            workers=default_workers(args.device),
+            processes=args.device != "cpu",
+        ),
         on_progress=lambda tally: times.append(tally.elapsed_s),
     )
     if summary.n_failed:

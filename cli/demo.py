@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 
 import typer
 
-from featx_cli import extract, fit, index, report
 from featx_cli.console import progress, say
 
 NETWORKS = ["squeezenet1_0.imagenet@random:0", "r3d_18.kinetics400@random:0"]
@@ -27,19 +27,39 @@ def command(
     from featx.images.synthetic import make_cohort
 
     start = time.monotonic()
-    brains, images, features = output / "brains", output / "images.csv", output / "features.h5"
+    brains, images, features, run = (output / name for name in ("brains", "images.csv", "features.h5", "run"))
     if not (brains / "participants.tsv").is_file():  # it is written last
         with progress("brains", "brains") as update:
             make_cohort(brains, people, random_state=seed, progress=lambda done, n: update(done, n, ""))
-    say(f"$ featx index {brains} -o {images}")
-    index.command(str(brains), images, "", "", "", "", [], "")
-    say(f"\n$ featx extract {images} --network {' --network '.join(NETWORKS)} --slices {SLICES} -o {features}")
-    nothing: dict[str, list[str]] = {"weights": [], "tap": [], "axis": [], "pool": [], "accept": []}
-    plain = {"size": "", "channels": "", "resample": False, "recipe": None, "dry_run": False}
-    where = {"device": "auto", "batch_size": 0, "workers": -1}
-    extract.command(str(images), network=NETWORKS, output=features, slices=SLICES, **nothing, **plain, **where)
-    say(f"\n$ featx fit {features} {brains / 'participants.tsv'} --target age --target sex -o {output / 'run'}")
-    fit.command([features, brains / "participants.tsv"], target=["age", "sex"], output=output / "run", seed=seed)
-    say(f"\n$ featx report {output / 'run'}")
-    report.command(output / "run", None)
-    say(f"\nDone in {time.monotonic() - start:.0f} s. Open {(output / 'run' / 'report.html').resolve()}")
+    nets = [word for name in NETWORKS for word in ("--network", name)]
+    for words in (
+        ["index", brains, "-o", images],
+        ["extract", images, *nets, "--slices", SLICES, "-o", features],
+        [
+            "fit",
+            features,
+            brains / "participants.tsv",
+            "--target",
+            "age",
+            "--target",
+            "sex",
+            "--seed",
+            seed,
+            "-o",
+            run,
+        ],
+        ["report", run],
+    ):
+        _type([str(word) for word in words])
+    say(f"\nDone in {time.monotonic() - start:.0f} s. Open {(run / 'report.html').resolve()}")
+
+
+def _type(words: list[str]) -> None:
+    """Run a command of featx as if it were typed, after showing it."""
+    from featx_cli.main import app
+
+    say(f"$ featx {shlex.join(words)}")
+    code = app(words, prog_name="featx", standalone_mode=False)
+    if code:
+        raise typer.Exit(code)
+    say()

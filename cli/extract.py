@@ -49,8 +49,9 @@ def command(
         "too-little-brain, not-registered or wrong-range (`featx check` tells them). May be repeated.",
     ),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
-    batch_size: int = typer.Option(0, min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU 8)."),
-    workers: int = typer.Option(-1, min=-1, help="Threads that decode ahead; -1 chooses (CPU 1, GPU up to 8)."),
+    batch_size: int = typer.Option(0, min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU what fits)."),
+    workers: int = typer.Option(-1, min=-1, help="Who decode ahead; -1 chooses (CPU 1, GPU a core each, up to 16)."),
+    threads: bool = typer.Option(False, help="Decode in threads, not in processes, beside a GPU too."),
     dry_run: bool = typer.Option(False, help="Say what would be done, and stop."),
     recipe: Path | None = typer.Option(
         None,
@@ -118,8 +119,12 @@ def command(
             jobs,
             output,
             device=on,
-            batch_size=batch_size,
-            workers=workers if workers >= 0 else devices.default_workers(on),
+            running=engine.Running(
+                batch_size=batch_size,
+                workers=workers if workers >= 0 else devices.default_workers(on),
+                processes=on != "cpu" and not threads,
+            ),
+            on_note=say,
             on_progress=lambda at: update(at.finished, at.total, f", {at.failed} failed" if at.failed else ""),
         )
     _say_summary(summary, output)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
 from featx.errors import DeviceError
 
+MOST_WORKERS = 16
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -36,8 +38,8 @@ def choose_device(wanted: str) -> str:
 
 
 def default_workers(device: str) -> int:
-    """Threads that decode: one beside a network on the CPU, else up to eight, as many as there are cores to spare."""
-    return 1 if device == "cpu" else max(1, min(8, (os.cpu_count() or 2) - 1))
+    """Who decode: one thread beside a network on the CPU; for a GPU as many processes as there are cores to spare."""
+    return 1 if device == "cpu" else max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1))
 
 
 def keep_pages() -> bool:
@@ -51,6 +53,30 @@ def keep_pages() -> bool:
         return False
     most = 2**31 - 1
     return bool(mallopt(_M_MMAP_THRESHOLD, most)) and bool(mallopt(_M_TRIM_THRESHOLD, most))
+
+
+@contextlib.contextmanager
+def pinned(memories: Iterable[mmap.mmap], device: str) -> Iterator[bool]:
+    """Lock shared memory for a GPU, which then copies from it without the processor; whether that was done.
+
+    Parameters
+    ----------
+    memories : iterable of mmap
+    device : str
+    """
+    locked: list[int] = []
+    if device.startswith("cuda"):
+        cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        for memory in memories:
+            address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            if int(cudart.cudaHostRegister(address, len(memory), 0)) != 0:
+                break  # the system allows no more: the copies are slower, and the same
+            locked.append(address)
+    try:
+        yield bool(locked)
+    finally:
+        for address in locked:
+            cudart.cudaHostUnregister(address)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,13 @@ import torch
 from featx import __version__
 from featx.errors import NetworkError, first_line
 from featx.extraction.device import full_float32
-from featx.extraction.parts import Rows
+from featx.extraction.loading import Need, make_need
 from featx.extraction.plan import PlannedSet, Request, label, plan_sets
 from featx.images.contract import check_accepted
 from featx.images.volume import Volume, grid_affine
+from featx.networks.look import to_volumes
 from featx.networks.reading import make_reader
-from featx.networks.recipe import describe, prepare
+from featx.networks.recipe import Packed, describe, pack
 from featx.networks.sheet import PICTURES, Network, View
 from featx.networks.weights import Progress, load_network
 
@@ -32,14 +33,28 @@ _OF_TORCH = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, A
 
 @dataclass(frozen=True)
 class Job:
-    """One network, loaded and ready on its device, with the sets it is to make, and the misfits it lets through."""
+    """One network, loaded and ready on its device.
+
+    Attributes
+    ----------
+    label : str
+    need : Need
+        What it needs of an image.
+    request : Request
+    sets : tuple of PlannedSet
+        That it makes.
+    shape : tuple of 3 int
+        Of the volume that its recipe makes.
+    run : callable
+        From volumes (N, 1, I, J, K) on the device to rows (N, n_features) by the names of the sets, on the device.
+    """
 
     label: str
-    recipe_key: str  # jobs with equal ones share their arrays
+    need: Need
     request: Request
     sets: tuple[PlannedSet, ...]
-    run: Callable[[torch.Tensor], Rows]
-    accept: tuple[str, ...] = ()
+    shape: tuple[int, ...]
+    run: Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
 
 
 def load_job(
@@ -68,22 +83,31 @@ def load_job(
     loaded = load_network(request.sheet, request.weights, cache, on_progress)
     sheet = replace(request.sheet, recipe=request.recipe)
     read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings)
-    try_out(read, sheet, device)
+    made = try_out(read, sheet, device)
     weights = {"weights": loaded.weights, "weights_sha256": loaded.sha256}
     sets = plan_sets(request, weights, loaded.tag, library_versions(sheet))
 
-    def run(volumes: torch.Tensor) -> Rows:
-        rows: Rows = {}
+    def run(volumes: torch.Tensor) -> dict[str, torch.Tensor]:
+        rows: dict[str, torch.Tensor] = {}
         for view in request.recipe.views:
             here = {(one.tap, one.pooling): one.name for one in sets if one.view == view}
-            rows |= {here[place]: values.float().cpu().numpy() for place, values in read(volumes, view).items()}
+            rows |= {here[place]: values for place, values in read(volumes, view).items()}
         return rows
 
     recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)
-    return Job(label(request.sheet.name, loaded.tag), recipe_key, request, sets, run, tuple(accept))
+    name = label(request.sheet.name, loaded.tag)
+    need = make_need(
+        name,
+        recipe_key,
+        request.recipe,
+        request.sheet.name,
+        resampling=request.resampling,
+        accept=tuple(accept),
+    )
+    return Job(name, need, request, sets, tuple(made.stored.shape[axis] for axis in made.axes), run)
 
 
-def try_out(read: Reader, sheet: Network, device: str) -> None:
+def try_out(read: Reader, sheet: Network, device: str) -> Packed:
     """Run a made volume through a reader, of pictures one slice, so that a wish that the network cannot fulfil is
     refused at once, and not image by image.
 
@@ -94,6 +118,11 @@ def try_out(read: Reader, sheet: Network, device: str) -> None:
     sheet : Network
         With the recipe that is wanted.
 
+    Returns
+    -------
+    Packed
+        The made volume.
+
     Raises
     ------
     NetworkError
@@ -101,8 +130,8 @@ def try_out(read: Reader, sheet: Network, device: str) -> None:
     """
     grid = sheet.recipe.grid
     ramp = np.linspace(0, 255, math.prod(grid.shape), dtype=np.float32).reshape(grid.shape, order="F")
-    data = prepare(Volume(ramp, grid_affine(grid)), sheet.recipe, sheet.name, "a made volume")
-    volumes = torch.from_numpy(np.ascontiguousarray(data))[None, None].to(device)
+    packed = pack(Volume(ramp, grid_affine(grid)), sheet.recipe, sheet.name, "a made volume")
+    volumes = to_volumes([packed], device)
     for view in sheet.recipe.views:
         try:
             with full_float32(device):
@@ -110,13 +139,14 @@ def try_out(read: Reader, sheet: Network, device: str) -> None:
         except NetworkError:
             raise
         except torch.OutOfMemoryError:
-            return  # the engine tells it of every image
+            return packed  # the engine tells it of every image
         except _OF_TORCH as error:
             raise NetworkError(
                 f"{sheet.name} must run on its views; on {view.name} ({_told(view)}) it does not "
                 f"({first_line(error)[:200]}); choose another --size, number of --slices, or axis"
             ) from error
         _check_widths(found, sheet)
+    return packed
 
 
 def _check_widths(found: Mapping[tuple[str, str], torch.Tensor], sheet: Network) -> None:

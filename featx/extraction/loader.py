@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from featx.errors import ImageError
+from featx.errors import DeviceError, ImageError
 from featx.store import Failure
 
 T = TypeVar("T")
@@ -51,9 +51,16 @@ def attempt(call: Callable[[], T], image_id: str, network: str, step: str) -> tu
     """What a call gives, or the row of the failures table that says why it gave nothing.
 
     This is the one place where any exception is caught: an image must never cost another its row.
+
+    Raises
+    ------
+    DeviceError
+        No image is to blame for it.
     """
     try:
         return call(), None
+    except DeviceError:
+        raise
     except ImageError as error:
         code, sentence = error.code, error.sentence
     except MemoryError as error:

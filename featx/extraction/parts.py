@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +30,10 @@ from featx.store import Failure
 
 PART_SECONDS = 30.0
 PART_ROWS = 256
+BLOCK_BYTES = 1 << 25  # of the rows of one set
 PARTS_AT_ONCE = 100
+
+_WRITER = re.compile(r"\.part-\d+-(?P<host>[^-]+)-(?P<pid>\d+)-")
 
 Rows = dict[str, NDArray[np.float32]]  # set name -> (n_features,), or (n_slices, n_features)
 
@@ -63,48 +69,81 @@ def write_parts(
 ) -> Iterator[Callable[[Result], None]]:
     """A function that takes results and writes them to part files now and then; the rest is written at the end.
 
-    Rows are copied into blocks that are made once: kept where the network's activations come and go, they would
-    leave holes in the heap and cost twenty megabytes an image until they are written.
+    Files are written in a thread of their own, one at a time: who computes waits only if the disk is slower. Rows are
+    copied into blocks that are made twice and used in turns: kept where the network's activations come and go, they
+    would leave holes in the heap and cost twenty megabytes an image until they are written.
     """
-    blocks: dict[str, NDArray[np.float32]] = {}
-    images: dict[str, list[Image]] = {name: [] for name in planned}
-    failures: list[Failure] = []
-    accepted: list[Failure] = []
+    gathered, spare = _Gathered(), _Gathered()
+    landing: Future[None] | None = None
     since = time.monotonic()
 
+    def land() -> None:
+        nonlocal landing
+        before, landing = landing, None
+        if before is not None:
+            before.result()
+
     def flush() -> None:
-        nonlocal since
-        sets = [_part_set(planned[name], here, blocks[name]) for name, here in images.items() if here]
-        if sets or failures:
-            name = f"part-{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"
-            store.write_sets(_parts_folder(output) / name, sets, failures, accepted)
-        for here in images.values():
-            here.clear()
-        failures.clear()
-        accepted.clear()
+        nonlocal gathered, spare, landing, since
+        land()
+        if gathered.failures or any(gathered.images.values()):
+            name = f"part-{time.time_ns():020d}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"
+            landing = writer.submit(_write_part, parts_folder(output) / name, planned, gathered)
+            gathered, spare = spare, gathered
+            gathered.clear()
         since = time.monotonic()
 
     def add(result: Result) -> None:
-        failures.extend(result.failures)
-        accepted.extend(result.accepted)
-        for name, row in result.rows.items():
-            if name not in blocks:
-                blocks[name] = np.empty((PART_ROWS, *row.shape), np.float32)
-            blocks[name][len(images[name])] = row
-            images[name].append(result.image)
-        full = any(len(here) == PART_ROWS for here in images.values())
+        full = gathered.add(result)
         if full or time.monotonic() - since > part_seconds:
             flush()
 
-    try:
-        yield add
-    except StoreError:  # the disk is full, say: writing once more would only hide why
-        raise
-    except BaseException:  # Ctrl-C too must not cost what is finished
-        flush()
-        raise
-    else:
-        flush()
+    with ThreadPoolExecutor(1, thread_name_prefix="featx-write") as writer:
+        try:
+            yield add
+        except StoreError:  # the disk is full, say: writing once more would only hide why
+            raise
+        except BaseException:  # Ctrl-C too must not cost what is finished
+            flush()
+            land()
+            raise
+        else:
+            flush()
+            land()
+
+
+class _Gathered:
+    """What is not written yet: rows by set in blocks that are made once, their images, failures, accepted misfits."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, NDArray[np.float32]] = {}
+        self.images: dict[str, list[Image]] = {}
+        self.failures: list[Failure] = []
+        self.accepted: list[Failure] = []
+
+    def clear(self) -> None:
+        """Forget all but the blocks."""
+        self.images, self.failures, self.accepted = {}, [], []
+
+    def add(self, result: Result) -> bool:
+        """Take a result; whether a block is full."""
+        self.failures.extend(result.failures)
+        self.accepted.extend(result.accepted)
+        full = False
+        for name, row in result.rows.items():
+            if name not in self.blocks:
+                rows = max(1, min(PART_ROWS, BLOCK_BYTES // row.nbytes))
+                self.blocks[name] = np.empty((rows, *row.shape), np.float32)
+            here = self.images.setdefault(name, [])
+            self.blocks[name][len(here)] = row
+            here.append(result.image)
+            full |= len(here) == len(self.blocks[name])
+        return full
+
+
+def _write_part(path: Path, planned: Mapping[str, PlannedSet], gathered: _Gathered) -> None:
+    sets = [_part_set(planned[name], here, gathered.blocks[name]) for name, here in gathered.images.items()]
+    store.write_sets(path, sets, gathered.failures, gathered.accepted)
 
 
 def _part_set(one: PlannedSet, images: Sequence[Image], block: NDArray[np.float32]) -> FeatureSet:
@@ -118,13 +157,18 @@ def _part_set(one: PlannedSet, images: Sequence[Image], block: NDArray[np.float3
     )
 
 
-def _parts_folder(output: Path) -> Path:
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname()) or "host"
+
+
+def parts_folder(output: Path) -> Path:
+    """Where part files of an output lie until they are merged."""
     return output.with_name(f"{output.name}.parts")
 
 
 def _sources(output: Path) -> list[Path]:
     """The output, if it is there, and its parts from old to new."""
-    return ([output] if output.is_file() else []) + sorted(_parts_folder(output).glob("part-*.h5"))
+    return ([output] if output.is_file() else []) + sorted(parts_folder(output).glob("part-*.h5"))
 
 
 def collect(output: Path) -> None:
@@ -133,7 +177,7 @@ def collect(output: Path) -> None:
     Writers of parts need no lock. Two merges at a time would, so this one takes a lock that dies with its process;
     its file stays beside the output, for removing a lock file is a race of its own.
     """
-    folder = _parts_folder(output)
+    folder = parts_folder(output)
     if not folder.is_dir():
         return
     with output.with_name(f".{output.name}.lock").open("a") as lock:
@@ -145,10 +189,32 @@ def collect(output: Path) -> None:
         if parts:
             store.merge_files(_sources(output), output)
             _unlink(parts)
+        _unlink([path for path in folder.glob(".part-*.tmp") if _is_left_behind(path)])
         with contextlib.suppress(OSError):  # another writer's parts have come meanwhile
             folder.rmdir()
 
 
+def _is_left_behind(path: Path) -> bool:
+    """Whether who began to write a part is dead: a process of this host that is gone, or untouched for an hour."""
+    told = _WRITER.match(path.name)
+    if told and told["host"] == _host():
+        return not pid_exists(int(told["pid"]))
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime > 3600
+    return False
+
+
+def pid_exists(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _unlink(paths: Sequence[Path]) -> None:
     for path in paths:
-        path.unlink()
+        path.unlink(missing_ok=True)

@@ -22,12 +22,14 @@ def check_values(volume: Volume, where: str) -> None:
     ImageError
         non-finite or constant.
     """
-    low, high = float(volume.data.min()), float(volume.data.max())  # NaN goes through both
+    low, high = (
+        float(one) * volume.slope for one in (volume.stored.min(), volume.stored.max())
+    )  # NaN goes through both
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int((~np.isfinite(volume.data)).sum())
         raise ImageError(
             "non-finite",
-            f"voxels must be finite; {bad} of {volume.data.size} are NaN or infinite in {where}; "
+            f"voxels must be finite; {bad} of {volume.stored.size} are NaN or infinite in {where}; "
             "find the step that made them (a division by an empty mask, mostly); featx fills nothing in",
         )
     if low == high:

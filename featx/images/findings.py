@@ -138,12 +138,13 @@ def look_at(volume: Volume) -> Findings:
     volume : Volume
         As read, finite and not constant (`featx.images.check.check_values`).
     """
-    data, affine = volume.data, volume.affine
+    stored, affine, slope = volume.stored, volume.affine, np.float32(volume.slope)
     sizes = voxel_sizes_mm(affine)
     every = np.maximum(1, np.rint(LATTICE_MM / sizes)).astype(int)
-    own = data[tuple(slice(None, None, step) for step in every)]
-    low, high = float(data.min()), float(data.max())
-    n_above = int(np.count_nonzero(data > 0)) or 1
+    own = stored[tuple(slice(None, None, step) for step in every)].astype(np.float32) * slope
+    lowest, highest = stored.min(), stored.max()
+    low, high = float(lowest * slope), float(highest * slope)
+    n_above = int(np.count_nonzero(stored > 0)) or 1  # type: ignore[operator]
     bright = _bright(own)
     dark = NEGATIVE * bright  # splines leave a trace of both signs all around a brain
     below = np.count_nonzero(own < -dark) / (np.count_nonzero(np.abs(own) > dark) or 1)
@@ -156,17 +157,17 @@ def look_at(volume: Volume) -> Findings:
     outside, overlap, likeness, offset = _in_space(volume, zero, tissue)
     return Findings(
         orientation=orientation(affine),
-        shape=data.shape,
+        shape=stored.shape,
         voxel_mm=tuple(map(float, sizes)),
         affine=affine,
-        zeros=1 - np.count_nonzero(data) / data.size,
+        zeros=1 - np.count_nonzero(stored) / stored.size,
         background=background,
         at_background=float((faces == background).mean()),
         low=low,
         high=high,
         bright=bright,
         integers=bool((own == np.rint(own)).all()),
-        at_top=np.count_nonzero(data == high) / n_above,
+        at_top=np.count_nonzero(stored == highest) / n_above,
         below=below,
         of_one_value=_commonest(foreground),
         litres=foreground.size * float(np.prod(every * sizes)) / 1e6,
@@ -196,9 +197,9 @@ def _in_space(volume: Volume, zero: float, bright: float) -> tuple[float, float,
     template = _template()
     to_voxel = np.linalg.inv(volume.affine)
     at = np.rint(template.points_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(np.intp)
-    there = ((at >= 0) & (at < volume.data.shape)).all(axis=1)
+    there = ((at >= 0) & (at < volume.stored.shape)).all(axis=1)
     values = np.zeros(len(at), np.float32)
-    values[there] = _lifted(volume.data[tuple(at[there].T)], zero)
+    values[there] = _lifted(volume.stored[tuple(at[there].T)] * np.float32(volume.slope), zero)
     foreground = values > FOREGROUND * bright
     n = np.count_nonzero(foreground)
     outside = float((np.abs(values[template.far]) > OUTSIDE * bright).mean())

@@ -1,4 +1,4 @@
-"""The steps of a view: from a batch of volumes to what a network takes of them (torch, on the device)."""
+"""From packed voxels to a batch of volumes, and the steps of a view on them (torch, on the device)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from featx.networks.recipe import Packed
 from featx.networks.sheet import Step
 
 AXES = {"sagittal": 2, "coronal": 3, "axial": 4}  # of a tensor (N, C, I, J, K) whose voxel axes are L/R, P/A, I/S
+
+
+# In place, with float32's own rounding, as `featx.networks.recipe.to_grey` does it.
+_POINT: Mapping[str, Callable[[Tensor, float], Tensor]] = {
+    "times": Tensor.mul_,
+    "divided-by": Tensor.div_,
+    "minus": Tensor.sub_,
+    "at-least": Tensor.clamp_min_,
+    "at-most": Tensor.clamp_max_,
+}
+
+
+def to_volumes(packed: Sequence[Packed], device: str) -> Tensor:
+    """A batch of volumes (N, 1, I, J, K), float32, from packed voxels of one recipe.
+
+    Voxels travel to the device as they are stored, and become grey values there.
+
+    Raises
+    ------
+    ValueError
+        Their shapes differ.
+    """
+    first = packed[0]
+    shape = torch.Size(first.stored.shape[axis] for axis in first.axes)
+    volumes = torch.empty((len(packed), 1, *shape), dtype=torch.float32, device=device)
+    for volume, one in zip(volumes[:, 0], packed, strict=True):
+        stored = torch.from_numpy(one.stored).to(device, non_blocking=True).permute(one.axes)
+        if stored.shape != shape:
+            raise ValueError(f"volumes of a batch must have one shape; got {tuple(shape)} and {tuple(stored.shape)}")
+        volume.copy_(stored)
+        for word, number in one.points:
+            _POINT[word](volume, float(np.float32(number)))
+    return volumes
 
 
 def slice_positions(first: int, last: int, count: int) -> list[int]:

@@ -30,7 +30,7 @@ class Step:
     """One step of a recipe: its name (a key of `featx.networks.recipe.STEPS`) and its numbers."""
 
     name: str
-    settings: Mapping[str, Setting] = field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, Setting] = field(default_factory=dict)  # no proxy: recipes go to other processes
 
 
 @dataclass(frozen=True)

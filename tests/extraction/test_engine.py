@@ -15,16 +15,18 @@ import torch
 
 from featx import store
 from featx.errors import DeviceError, ImageError, NetworkError, StoreError
-from featx.extraction import engine
+from featx.extraction import loading
 from featx.extraction.device import choose_device, default_workers, full_float32, keep_pages
-from featx.extraction.engine import extract
-from featx.extraction.job import Job, load_job
+from featx.extraction.engine import Running, extract
+from featx.extraction.job import load_job
 from featx.extraction.loader import attempt, load_ahead
+from featx.extraction.loading import load_image
 from featx.extraction.parts import collect
 from featx.extraction.plan import make_request
 from featx.images.image import Image
 from featx.images.index import index_images
 from featx.images.volume import MNI152_2MM, grid_affine, write_volume
+from featx.networks.look import to_volumes
 from tests.conftest import make_set, phantom, write_features
 
 SMALL = {"taps": ["fire2", "fire5"], "views": ["axial"], "n_slices": 2}
@@ -35,7 +37,8 @@ def _job(seed=0, network="squeezenet1_0.imagenet", **asked):
 
 
 def _run(images, jobs, output, **options):
-    return extract(images, jobs, output, device="cpu", **options)
+    told = {name: options.pop(name) for name in ("on_progress", "on_note", "merge") if name in options}
+    return extract(images, jobs, output, device="cpu", running=Running(**options), **told)
 
 
 def _features(path):
@@ -79,8 +82,8 @@ def test_results_do_not_depend_on_batch_size_or_workers(brains, tmp_path):
 def test_one_read_serves_all_networks(brains, tmp_path, monkeypatch):
     images = index_images(str(brains(3)))
     reads = []
-    read = engine.read_image
-    monkeypatch.setattr(engine, "read_image", lambda image: reads.append(image.path) or read(image))
+    read = loading.read_image
+    monkeypatch.setattr(loading, "read_image", lambda image: reads.append(image.path) or read(image))
     _run(images, [_job(0), _job(1), _job(0, "resnet18.imagenet", taps=["layer1"])], tmp_path / "f.h5")
     assert len(reads) == 3
     assert {name.split("/")[0] for name in store.list_sets(tmp_path / "f.h5")} == {
@@ -192,11 +195,15 @@ def _away(folder, name="sub-zaway"):
     write_volume(path, np.roll(phantom(), 8, axis=0), grid_affine(MNI152_2MM))
 
 
+def _accepting(job, *codes):
+    return replace(job, need=replace(job.need, accept=codes))
+
+
 def test_an_image_that_breaks_the_contract_costs_only_itself_and_may_be_accepted(brains, tmp_path):
     folder = brains(1)
     _away(folder)
     images = index_images(str(folder))
-    accepting = replace(_job(1), accept=("not-registered",))
+    accepting = _accepting(_job(1), "not-registered")
     summary = _run(images, [_job(0), accepting], tmp_path / "f.h5")
     assert [(row["image_id"], row["network"], row["step"], row["code"]) for row in summary.failures] == [
         ("sub-zaway", "squeezenet1_0.imagenet@random-0", "check", "not-registered")
@@ -240,8 +247,8 @@ def test_what_cannot_be_accepted_is_refused():
 
 def test_the_look_is_shared_by_all_networks(brains, tmp_path, monkeypatch):
     looks = []
-    look = engine.find_out
-    monkeypatch.setattr(engine, "find_out", lambda *words: looks.append(words[1]) or look(*words))
+    look = loading.find_out
+    monkeypatch.setattr(loading, "find_out", lambda *words: looks.append(words[1]) or look(*words))
     _run(index_images(str(brains(2))), [_job(0), _job(1)], tmp_path / "f.h5")
     assert len(looks) == 2
 
@@ -254,13 +261,14 @@ def _break(job, when):
             raise RuntimeError("the kernel of the day is cold")
         return job.run(volumes)
 
-    return Job(job.label, job.recipe_key, job.request, job.sets, run)
+    return replace(job, run=run)
 
 
 def test_a_batch_that_fails_is_halved_until_only_the_culprit_is_left(brains, tmp_path):
     images = index_images(str(brains(5)))
-    culprit = torch.from_numpy(engine._load(images[3], [_job()]).arrays[_job().label])
-    job = _break(_job(), lambda volumes: any(torch.equal(one[0], culprit) for one in volumes))
+    (packed,) = load_image(images[3], [_job().need]).packed.values()
+    culprit = to_volumes([packed], "cpu")[0]
+    job = _break(_job(), lambda volumes: any(torch.equal(one, culprit) for one in volumes))
     summary = _run(images, [job], tmp_path / "f.h5", batch_size=5)
     assert [(row["image_id"], row["code"]) for row in summary.failures] == [("sub-03", "network-error")]
     assert "the kernel of the day is cold" in summary.failures[0]["sentence"]
@@ -276,7 +284,7 @@ def test_a_batch_that_does_not_fit_is_halved(brains, tmp_path):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return job.run(volumes)
 
-    small = Job(job.label, job.recipe_key, job.request, job.sets, run)
+    small = replace(job, run=run)
     assert _run(images, [small], tmp_path / "f.h5", batch_size=4).n_now == 4
 
 
@@ -285,17 +293,14 @@ def test_one_image_that_does_not_fit(brains, tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     job = _job()
-    small = Job(job.label, job.recipe_key, job.request, job.sets, run)
+    small = replace(job, run=run)
     summary = _run(index_images(str(brains(1))), [small], tmp_path / "f.h5")
     assert [row["code"] for row in summary.failures] == ["out-of-memory"]
 
 
 def test_features_that_are_not_finite_are_a_failure(brains, tmp_path):
     job = _job()
-    broken = Job(
-        job.label, job.recipe_key, job.request, job.sets,
-        lambda volumes: {name: values * np.nan for name, values in job.run(volumes).items()},
-    )  # fmt: skip
+    broken = replace(job, run=lambda volumes: {name: rows * np.nan for name, rows in job.run(volumes).items()})
     summary = _run(index_images(str(brains(1))), [broken], tmp_path / "f.h5")
     assert [row["code"] for row in summary.failures] == ["non-finite-features"]
 
@@ -342,7 +347,7 @@ def test_load_ahead_hands_errors_on():
 SCRIPT = """
 import sys
 from pathlib import Path
-from featx.extraction.engine import extract
+from featx.extraction.engine import Running, extract
 from featx.extraction.job import load_job
 from featx.extraction.parts import collect
 from featx.extraction.plan import make_request
@@ -350,7 +355,7 @@ from featx.images.index import index_images
 job = load_job(make_request("squeezenet1_0.imagenet", weights="random:0", taps=["fire2", "fire5"], views=["axial"],
                             n_slices=2), "cpu", Path("unused"))
 print("ready", flush=True)
-extract(index_images(sys.argv[1]), [job], Path(sys.argv[2]), device="cpu", part_seconds=0,
+extract(index_images(sys.argv[1]), [job], Path(sys.argv[2]), device="cpu", running=Running(part_seconds=0),
         on_progress=lambda tally: print(tally.finished, flush=True))
 """
 
@@ -466,7 +471,7 @@ def test_a_device_is_what_was_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert (choose_device("auto"), choose_device("cuda:1")) == ("cuda", "cuda:1")
     assert default_workers("cpu") == 1
-    assert 1 <= default_workers("cuda") <= 8
+    assert 1 <= default_workers("cuda") <= 16
 
 
 def test_the_allocator_takes_the_advice_on_glibc():
@@ -479,9 +484,9 @@ def test_a_gz_with_trailing_members_is_read_whole(tmp_path):
     raw = (tmp_path / "a.nii").read_bytes()
     middle = len(raw) // 2
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(raw[:middle]) + gzip.compress(raw[middle:]))
-    loaded = engine._load(Image("b", "b", "", "", tmp_path / "b.nii.gz"), [_job()])
+    loaded = load_image(Image("b", "b", "", "", tmp_path / "b.nii.gz"), [_job().need])
     assert not loaded.failures
-    assert len(loaded.arrays) == 1
+    assert len(loaded.packed) == 1
 
 
 def test_more_parts_than_a_process_may_open_are_merged_in_turns(tmp_path, monkeypatch):
@@ -519,7 +524,7 @@ def test_a_network_that_is_complete_is_not_run_again_for_the_sake_of_another(bra
 
     def counted(job):
         run = lambda volumes: runs.append(job.label) or job.run(volumes)  # noqa: E731
-        return Job(job.label, job.recipe_key, job.request, job.sets, run)
+        return replace(job, run=run)
 
     first, second = counted(_job(0)), counted(_job(1))
     _run(images, [first], tmp_path / "f.h5")

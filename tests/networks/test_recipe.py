@@ -30,6 +30,7 @@ from featx.networks.recipe import (
     percentile_to_unit,
     prepare,
     shift_and_scale,
+    to_grey,
     turn,
     z_score,
 )
@@ -221,11 +222,11 @@ def _by_voxel(step):
 @pytest.mark.parametrize(
     "found, step",
     [
-        (divide_by(X, "w", value=255.0), lambda x: x / 255),
-        (shift_and_scale(X, "w", mean=0.4, std=0.2), lambda x: (x - 0.4) / 0.2),
-        (divide_by_mean(X, "w"), lambda x, mean=sum(map(float, X.ravel())) / X.size: x / mean),
+        (to_grey(X, divide_by(X, 1.0, "w", value=255.0)), lambda x: x / 255),
+        (to_grey(X, shift_and_scale(X, 1.0, "w", mean=0.4, std=0.2)), lambda x: (x - 0.4) / 0.2),
+        (to_grey(X, divide_by_mean(X, 1.0, "w")), lambda x, mean=sum(map(float, X.ravel())) / X.size: x / mean),
         (
-            percentile_to_unit(X, "w", percentile=90.0),
+            to_grey(X, percentile_to_unit(X, 1.0, "w", percentile=90.0)),
             lambda x, top=np.percentile([v for v in X.ravel() if v > 0], 90): min(max(x / top, 0), 1),
         ),
     ],
@@ -240,7 +241,8 @@ def test_z_score(offset):
     values = [float(x) for x in (X + np.float32(offset)).ravel()]
     mean = sum(values) / len(values)
     std = (sum((x - mean) ** 2 for x in values) / len(values)) ** 0.5
-    found = z_score(X + np.float32(offset), "w")
+    moved = X + np.float32(offset)
+    found = to_grey(moved, z_score(moved, 1.0, "w"))
     assert found.dtype == np.float32
     wanted = (np.array(values).reshape(X.shape) - mean) / std
     np.testing.assert_allclose(found, wanted, atol=1e-5 if offset == 0 else 1e-3)
