@@ -111,7 +111,7 @@ def load_image(image: Image, needs: Sequence[Need]) -> Loaded:
 def died(image: Image, needs: Sequence[Need]) -> Loaded:
     """What becomes of an image that killed the process that read it."""
     sentence = (
-        f"an image must be read without harm; the process that read {where(image)} died, and again when it read that "
+        f"an image must be read without harm; the process that read {where(image)} died, twice when it read that "
         "image alone; look at the file, and at the machine's memory (dmesg tells whom the kernel killed)"
     )
     return Loaded(

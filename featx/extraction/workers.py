@@ -126,10 +126,18 @@ class Pool:
     ----------
     workers : int
     memories : dict of Slot to mmap
+    load_into : callable
+        What a worker does; of a module that it can import.
     """
 
-    def __init__(self, workers: int, memories: dict[Slot, mmap.mmap]) -> None:
+    def __init__(
+        self,
+        workers: int,
+        memories: dict[Slot, mmap.mmap],
+        load_into: Callable[[Slot, Image, Sequence[Need]], Sent] | None = None,
+    ) -> None:
         self.workers = workers
+        self.load_into = load_into or load_into_slot
         self.memories = memories
         self.free = deque(memories)
         self.executor = self._begin()
@@ -159,7 +167,7 @@ class Pool:
 
     def _submit(self, slot: Slot, item: Item) -> Future[Sent]:
         try:
-            return self.executor.submit(_load_into, slot, *item)
+            return self.executor.submit(self.load_into, slot, *item)
         except BrokenProcessPool as error:  # one has just died; `_next` sees to it
             broken: Future[Sent] = Future()
             broken.set_exception(error)
@@ -178,15 +186,15 @@ class Pool:
         return item[0], _seen(sent, self.memories[slot]), functools.partial(self.free.append, slot)
 
     def _alone(self, slot: Slot, item: Item) -> Sent:
-        """Read an image with nothing else under way; if its reader dies, it is the image's fault."""
-        self.close()
-        self.executor = self._begin()
-        try:
-            return self.executor.submit(_load_into, slot, *item).result()
-        except BrokenProcessPool:
+        """Read an image with nothing else under way; if its reader dies twice so, it is the image's fault."""
+        for _ in range(2):
             self.close()
             self.executor = self._begin()
-            return died(*item), {}
+            with contextlib.suppress(BrokenProcessPool):
+                return self.executor.submit(self.load_into, slot, *item).result()
+        self.close()
+        self.executor = self._begin()
+        return died(*item), {}
 
 
 def _seen(sent: Sent, memory: mmap.mmap) -> Loaded:
@@ -223,7 +231,7 @@ def _attached(slot: Slot) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _load_into(slot: Slot, image: Image, needs: Sequence[Need]) -> Sent:
+def load_into_slot(slot: Slot, image: Image, needs: Sequence[Need]) -> Sent:
     """Load an image, its voxels into a slot. What finds no room there goes through the pipe."""
     loaded = load_image(image, needs)
     lying: dict[str, Lying] = {}
