@@ -1,72 +1,205 @@
-"""featx index: find images and give them ids."""
+"""featx index: find images and give them ids; say what is there, and what is not."""
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from featx import schema
-from featx_cli.console import SOME_FAILED, say, say_reasons, write_failures
+from featx.errors import IndexingError
+from featx_cli.console import LOG_EVERY_S, SOME_FAILED, cache_dir, progress, say, say_reasons, write_failures
+
+if TYPE_CHECKING:
+    from featx.images.finding.summary import Overview
+    from featx.images.image import Image
+
+MOST_SHOWN = 8  # sessions, modalities
 
 
 def command(
-    source: str = typer.Argument(help="A folder (BIDS or not), a glob in quotes, or a .csv/.tsv with a path column."),
+    source: str = typer.Argument(
+        help="A folder (BIDS or not), a glob in quotes, a URL of either, or a .csv/.tsv with a path column."
+    ),
     output: Path = typer.Option(Path("images.csv"), "--output", "-o", help="The table to write."),
     space: str = typer.Option("", help="Keep images of this BIDS space, such as MNI152NLin6Asym."),
     desc: str = typer.Option("", help="Keep images with this BIDS desc, such as brain or preproc."),
     suffix: str = typer.Option("", help="Keep images with this BIDS suffix, such as T1w."),
     session: str = typer.Option("", help="Keep images of this session, such as 01 or ses-01."),
-    entity: list[str] = typer.Option([], help="Any other BIDS entity as NAME=VALUE, such as res=2. May be repeated."),
+    entity: list[str] = typer.Option(
+        [], help="Any other BIDS entity as NAME=VALUE, such as res=2; VALUE 'none' for without it. May be repeated."
+    ),
+    file: str = typer.Option(
+        "",
+        help="Which file of each folder or archive, as the end of its path: mri/norm.mgz of FreeSurfer's subjects, "
+        "T1/T1_brain.nii.gz of UK Biobank's bulk files.",
+    ),
     id_pattern: str = typer.Option(
         "",
         help="Regular expression searched in each path, with a group (?P<participant_id>...) and, if wanted, "
         "session_id and run. Without it: BIDS names, else file stems, else folder names.",
     ),
+    duplicates: bool = typer.Option(
+        False, "--duplicates", help="Also read all files of one size, and tell which hold the same bytes."
+    ),
+    cache: bool = typer.Option(
+        True, help="Keep what the folders held, in featx's cache, and list only those that changed since."
+    ),
 ) -> None:
-    """Find images and write one row for each: image_id, participant_id, session_id, run, path, member.
+    """Find images and write one row for each: image_id, participant_id, session_id, run, path, member, mask.
 
     An id is participant + session + run, never the file's base name. A file that cannot be opened keeps its row and
-    is told in a table beside the output (exit code 3).
+    is told in a table beside the output (exit code 3). Another table beside it, OUTPUT.overview.csv, has a row for
+    every participant, those without an image too: images, sessions, modalities that the folder holds, whether
+    participants.tsv knows them, and images that are the same.
 
     \b
     Example:
     featx index derivatives/ --space MNI152NLin6Asym --desc brain --suffix T1w -o images.csv
     """
-    from featx.errors import IndexingError
-    from featx.images.index import check_readable, index_images, write_index
+    from featx.images.finding.summary import find_identical, overview_rows, summarise
+    from featx.images.index import find_images, unreadable, write_index
 
-    named = {"space": space, "desc": desc, "suffix": suffix, "ses": session}
+    filters = _filters({"space": space, "desc": desc, "suffix": suffix, "ses": session}, entity)
+    place = _cache_place(source) if cache else None
+    with _counting("files listed") as on_progress:
+        found = find_images(
+            source, filters=filters, id_pattern=id_pattern or None, file=file, cache=place, on_progress=on_progress
+        )
+    images = found.images
+    write_index(images, output)
+    failures = unreadable(images)
+    write_failures(failures, output.with_suffix(".missing.csv"))
+    overview = summarise(images, found.files, _listed(source, found.files))
+    identical: tuple[tuple[str, ...], ...] = ()
+    if duplicates:
+        with progress("compare", "images") as update:
+            identical = find_identical(images, lambda done, total: update(done, total, ""))
+    table = output.with_suffix(".overview.csv")
+    _write_table(overview_rows(overview, identical), table)
+    _say_found(images, overview, output)
+    for sentence in found.told:
+        say(f"  {sentence}")
+    _say_people(overview)
+    _say_same(overview.same_file, "are one file")
+    _say_same(identical, "hold the same bytes")
+    say(f"  participant by participant: {table}")
+    if failures:
+        say(f"{len(failures)} of them cannot be opened:")
+        say_reasons(failures, output.with_suffix(".missing.csv"))
+        raise typer.Exit(SOME_FAILED)
+
+
+def _filters(named: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
     filters = {name: value for name, value in named.items() if value}
-    for one in entity:
+    for one in others:
         name, sign, value = one.partition("=")
         if not sign:
             raise IndexingError(f"--entity must be NAME=VALUE; got {one!r}; write, say, res=2")
         filters[name] = value
-    images = index_images(source, filters=filters, id_pattern=id_pattern or None)
-    write_index(images, output)
-    failures = [
-        {
-            schema.IMAGE_ID: image.image_id,
-            "network": "",
-            "step": "index",
-            "code": "missing-file",
-            "sentence": f"an image must be a readable file; {image.path} is not: {why}; mend it, or index again",
-        }
-        for image in images
-        if (why := check_readable(image))
-    ]
-    table = output.with_suffix(".missing.csv")
-    write_failures(failures, table)
-    people = len({image.participant_id for image in images})
-    sessions = len({(image.participant_id, image.session_id) for image in images if image.session_id})
-    say(
-        f"{len(images)} images of {people} participants"
-        + (f" in {sessions} sessions" if sessions else "")
-        + f": {output}"
-    )
-    say(f"  first: {images[0].image_id} = {images[0].path}")
-    if failures:
-        say(f"{len(failures)} of them cannot be opened:")
-        say_reasons(failures, table)
-        raise typer.Exit(SOME_FAILED)
+    return filters
+
+
+def _cache_place(source: str) -> Path:
+    """A file of its own for every folder."""
+    folder = os.fsencode(os.path.abspath(source))
+    return cache_dir() / "index" / f"{hashlib.sha256(folder).hexdigest()[:32]}.json"
+
+
+def _listed(source: str, files: Sequence[str]) -> list[str] | None:
+    """People of the participants.tsv at the root of a folder; one that cannot be used is told."""
+    from featx.images.finding.summary import find_participants, read_participants
+
+    path = find_participants(source, files)
+    if path is None:
+        return None
+    try:
+        return read_participants(path)
+    except IndexingError as error:
+        say(f"note: {error}")
+        return None
+
+
+def _write_table(rows: Sequence[Mapping[str, str]], path: Path) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.DictWriter(file, schema.names(schema.OVERVIEW), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A function (count) that shows how far something without a known end is: on a terminal, else now and then."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status("") as status:
+            yield lambda count: status.update(f"{count} {what}")
+        return
+    last = time.monotonic()
+
+    def update(count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > LOG_EVERY_S:
+            last = time.monotonic()
+            print(f"{count} {what}", file=sys.stderr, flush=True)
+
+    yield update
+
+
+# --- the summary ----------------------------------------------------------------------------------------------
+
+
+def _say_found(images: Sequence[Image], overview: Overview, output: Path) -> None:
+    from featx.images.image import where
+
+    sessions = f" in {overview.n_sessions} sessions" if overview.n_sessions else ""
+    runs = f", {overview.n_runs} with a run" if overview.n_runs else ""
+    say(f"{overview.n_images} images of {overview.n_participants} participants{sessions}{runs}: {output}")
+    say(f"  first: {images[0].image_id} = {where(images[0])}")
+
+
+def _say_people(overview: Overview) -> None:
+    """Sessions, modalities, and who is missing where."""
+    from featx.images.finding.naming import some
+
+    if overview.n_sessions:
+        say(f"  participants by session: {_counts(overview.by_session)}")
+    if overview.by_modality:
+        in_tree = sum(bool(person.modalities) for person in overview.people)
+        say(f"  participants by modality, of {in_tree} who have any: {_counts(overview.by_modality)}")
+    for people, what in (
+        (overview.several_sessions, "with several sessions"),
+        (overview.several_images, "with several images of one session"),
+        (overview.without_image, "with files here, but no image in the table"),
+        (overview.rows_without_image, "in participants.tsv, but without an image in the table"),
+        (overview.images_without_row, "with an image, but not in participants.tsv"),
+    ):
+        if people:
+            say(f"  {what}: {len(people)} ({some(people)})")
+
+
+def _say_same(groups: Sequence[Sequence[str]], what: str) -> None:
+    if groups:
+        shown = "; ".join(" = ".join(group[:MOST_SHOWN]) for group in groups[:3])
+        more = f"; and {len(groups) - 3} times more" if len(groups) > 3 else ""
+        say(f"  images that {what}: {shown}{more}")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    shown = ", ".join(f"{name or '(none)'} {count}" for name, count in list(counts.items())[:MOST_SHOWN])
+    more = f" and {len(counts) - MOST_SHOWN} more" if len(counts) > MOST_SHOWN else ""
+    return shown + more

@@ -8,7 +8,24 @@ import typer
 
 import featx
 from featx.errors import FeatxError
-from featx_cli import check, curve, demo, doctor, extract, fit, heads, index, networks, predict, report
+from featx_cli import (
+    check,
+    collect,
+    curve,
+    demo,
+    doctor,
+    extract,
+    fit,
+    heads,
+    index,
+    networks,
+    plan,
+    predict,
+    prepare,
+    qc,
+    report,
+    status,
+)
 
 HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
 
@@ -43,7 +60,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
-for verb in (index, check, extract, fit, curve, predict, report, heads, doctor, demo):
+VERBS = (index, prepare, check, qc, plan, extract, status, collect, fit, curve, predict, report, heads, doctor, demo)
+for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[-1])(verb.command)
 app.add_typer(networks.app, name="networks")
 

@@ -51,7 +51,10 @@ Table = Annotated[
 ]
 Also = Annotated[
     list[Path],
-    typer.Option(help="A table with more columns of the same people: confounds, sites, targets. May be repeated."),
+    typer.Option(
+        help="A table with more columns of the same people: confounds, sites, targets. With a column image_id, as in "
+        "qc.csv of `featx qc`, each row is of that image alone. May be repeated."
+    ),
 ]
 Kind = Annotated[
     list[str],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from featx import schema, store
 from featx.analysis.aggregate import aggregate, aggregated_name, sources_of
 from featx.analysis.cohort.condition import where
 from featx.analysis.cohort.covariates import parse_confound
+from featx.analysis.cohort.people import IDS
 from featx.analysis.cohort.phenotypes import Phenotypes, add_columns, read_phenotypes
 from featx.analysis.cohort.tables import file_sha256, read_table
 from featx.analysis.cohort.tabular import features_from_table
@@ -44,8 +45,10 @@ def make_request(wish: Asked, **more: Any) -> Request:
     more
         Further fields of `featx.analysis.request.Request`.
     """
-    files, phenotypes = _inputs(wish)
+    files, phenotypes, of_images = _inputs(wish)
     sets, combinations, sources = _sets(wish, files)
+    for path, table in of_images.items():
+        phenotypes = add_columns(phenotypes, table, str(path), _images_of(sets.values()))
     targets = _targets(wish, phenotypes)
     given = _given(wish, phenotypes)
     n_repeats = wish.repeats if given is None else int(given["repeat"].max()) + 1
@@ -98,8 +101,8 @@ def make_request(wish: Asked, **more: Any) -> Request:
     )
 
 
-def _inputs(wish: Asked) -> tuple[list[Path], Phenotypes]:
-    """Feature files, and the phenotype table with further columns."""
+def _inputs(wish: Asked) -> tuple[list[Path], Phenotypes, dict[Path, Phenotypes]]:
+    """Feature files, the phenotype table with further columns of people, and tables with a row per image."""
     if len(wish.features) < (1 if wish.table else 2):
         raise AnalysisError(
             "features must come first and a phenotype table last (or --table NAME=FILE and a phenotype table); got "
@@ -107,9 +110,23 @@ def _inputs(wish: Asked) -> tuple[list[Path], Phenotypes]:
         )
     *files, table = wish.features
     phenotypes = read_phenotypes(table)
-    for path in wish.also:
-        phenotypes = add_columns(phenotypes, read_phenotypes(path), str(path))
-    return files, phenotypes
+    also = {path: read_phenotypes(path) for path in wish.also}
+    of_images = {path: one for path, one in also.items() if schema.IMAGE_ID in one.table}
+    for path, one in also.items():
+        if path not in of_images:
+            phenotypes = add_columns(phenotypes, one, str(path))
+    return files, phenotypes, of_images
+
+
+def _images_of(sets: Iterable[FeatureSet]) -> Images:
+    """All images of feature sets, each once."""
+    found = {
+        str(image): (image, person, session)
+        for one in sets
+        for image, person, session in zip(one.image_id, one.participant_id, one.session_id, strict=True)
+    }
+    image, person, session = (np.array(column, dtype=object) for column in zip(*found.values(), strict=True))
+    return Images(image, person, session)
 
 
 def _sets(
@@ -182,7 +199,7 @@ def _targets(wish: Asked, phenotypes: Phenotypes) -> list[str]:
     if not wish.targets:
         return wish.target
     columns = [str(one) for one in phenotypes.table]
-    others = {schema.PARTICIPANT_ID, schema.SESSION_ID, wish.site, wish.group, wish.split_column}
+    others = {*IDS, wish.site, wish.group, wish.split_column}
     others |= {parse_confound(one).column for one in wish.confound}
     if phenotypes.is_ukb:  # a field that has a name is taken under its name, once
         named = {(one.field_id, one.instance, one.array) for one in UKB.values() if one.name in columns}

@@ -11,6 +11,7 @@ and pooled one way, says of every image::
     /sets/<name> attributes      PROVENANCE, its digest under `KEY`, that of the three id columns under `IDS_SHA256`
     /failures/<column>           utf-8   (n_failures,)            the columns of FAILURES
     /accepted/<column>           utf-8   (n_accepted,)            the same, of misfits that were let through
+    /jobs/<column>               utf-8   (n_jobs,)                the columns of JOBS: who wrote it, and of what
 
 ``<name>`` is ``network[@weights]/view/tap/pooling``, such as ``squeezenet1_0.imagenet/axial/fire5/mean`` or
 ``sfcn.ukb_age@random-0/volume/features/mean``.
@@ -58,6 +59,7 @@ FORMAT_VERSION = 1
 SETS = "sets"
 FAILURES_GROUP = "failures"
 ACCEPTED_GROUP = "accepted"
+JOBS_GROUP = "jobs"
 FEATURES = "features"
 IMAGE_ID = "image_id"
 PARTICIPANT_ID = "participant_id"
@@ -78,7 +80,7 @@ PROVENANCE = (
     Column("view", "text", "the axis that was sliced, or 'volume'"),
     Column("tap", "text", "the place in the network that was read"),
     Column("pooling", "text", "how the tap became a row"),
-    Column("precision", "text", "arithmetic of the network: float32"),
+    Column("precision", "text", "arithmetic of the network: float32, tf32, float16 or bfloat16 (autocast)"),
     Column("versions", "text", "featx, torch, torchvision, numpy, nibabel, as JSON; not part of the key"),
 )
 # What makes two feature sets comparable. Versions are told, but a patch release of numpy is no other feature.
@@ -97,12 +99,31 @@ IMAGES = (
     Column("mask", "text", "a brain mask on the same grid that is applied on reading; empty where there is none"),
 )
 
+# `featx index`: everybody who is in the index, in the tree it was made from, or in its participants.tsv.
+OVERVIEW = (
+    Column(PARTICIPANT_ID, "text", "named as in the images, else as in the tree, else as in participants.tsv"),
+    Column("n_images", "int", "0 for a participant without an image"),
+    Column("sessions", "text", "those of the images, separated by spaces"),
+    Column("modalities", "text", "BIDS suffixes of all image files that the tree holds, separated by spaces"),
+    Column("listed", "text", "yes or no: whether participants.tsv has a row; empty where there is none"),
+    Column("same_as", "text", "image_id of other images that are the same file, or hold the same bytes"),
+)
+
 FAILURES = (
     Column(IMAGE_ID, "text", "the image"),
     Column("network", "text", "the network (with its weights) that has no row for it; empty before any network"),
     Column("step", "text", "index, read, check, recipe, network or store"),
     Column("code", "text", "a key of REASONS"),
     Column("sentence", "text", "what must be how, what was got, where, what to do"),
+)
+
+# Who extracted into a feature file, for `featx status`; no part of any key.
+JOBS = (
+    Column("writer", "text", "host, process and chance"),
+    Column("asked", "text", "sha256 of the ids that it was asked for, and of the sets"),
+    Column("started", "text", "seconds since 1970"),
+    Column("last", "text", "its last sign of life, seconds since 1970"),
+    Column("record", "text", "all that it told, as JSON: see featx.extraction.record"),
 )
 
 # `featx check`: what fits whom, and what was measured (see featx.images.findings).
@@ -128,6 +149,47 @@ CHECKS = (
     Column("overlap", "float", "share of it in the part of the template's brain of the same volume"),
     Column("likeness", "float", "correlation with the template's grey values"),
     Column("offset_mm", "float", "from the centre of the template's brain"),
+)
+
+# `featx qc`: numbers to compare images of one study by (see featx.images.quality and featx.analysis.outliers).
+QUALITY = (
+    Column(IMAGE_ID, "text", "the image"),
+    Column(PARTICIPANT_ID, "text", ""),
+    Column(SESSION_ID, "text", "empty where there is none"),
+    Column("rank", "int", "1 for the image that is furthest on the worse side of the others"),
+    Column("outlier", "float", "how far, in robust standard deviations of all images"),
+    Column("worst_by", "text", "the number by which it is; empty where none is on the worse side"),
+    Column("snr", "float", "white matter over the noise in it"),
+    Column("cnr", "float", "white from grey matter: difference of means over the spread within"),
+    Column("efc", "float", "entropy focus criterion, 0 to 1: ghosts and blur raise it"),
+    Column("fber", "float", "energy of the foreground over that of the air; empty where the air was set to 0"),
+    Column("sharpness", "float", "Laplacian over gradient without the share of noise, per mm: blur lowers it"),
+    Column("litres", "float", "volume of what is brighter than a tenth of bright tissue"),
+    Column("outside", "float", "share of the space far outside the template's brain that is not dark"),
+    Column("overlap", "float", "share of the bright volume in the part of the template's brain of the same volume"),
+    Column("likeness", "float", "correlation with the template's grey values"),
+    Column("offset_mm", "float", "from the centre of the template's brain"),
+    Column("p05", "float", "5th percentile of the foreground, in grey values of the image"),
+    Column("p50", "float", "median of the foreground"),
+    Column("p95", "float", "95th percentile of the foreground"),
+    Column("feature_distance", "float", "from the middle of all images, in features of a network"),
+    Column("feature_rank", "int", "1 for the largest distance"),
+)
+
+# `featx prepare`: brains that are ready for `featx check` and `featx extract`, which take this table.
+PREPARED = (
+    Column(IMAGE_ID, "text", "the image"),
+    Column(PARTICIPANT_ID, "text", ""),
+    Column(SESSION_ID, "text", "empty where there is none"),
+    Column("run", "text", "empty where there is none"),
+    Column("path", "text", "the prepared brain, absolute"),
+    Column("extraction", "text", "template (found in the head), given mask, or none: a brain already"),
+    Column("dice", "float", "overlap of the brain's mask with the template's, on the 2 mm grid"),
+    Column("overlap", "float", "share of the bright volume in the part of the template's brain of the same volume"),
+    Column("likeness", "float", "correlation with the template's grey values"),
+    Column("litres", "float", "volume of what is brighter than a tenth of bright tissue, after registration"),
+    Column("scale", "float", "length in the template per length in the image, over all directions"),
+    Column("elapsed_s", "float", "seconds that it took"),
 )
 
 EXCLUSIONS = (
@@ -272,6 +334,10 @@ HEADS_DIR = "heads"
 REPORT_HTML = "report.html"
 CURVE_CSV = "curve.csv"
 CURVE_JSON = "curve.json"
+PREPARED_CSV = "prepared.csv"
+QC_CSV = "qc.csv"
+QC_HTML = "index.html"
+QC_PICTURES_DIR = "pictures"
 
 # --- why something is missing ---------------------------------------------------------------------------------
 
@@ -306,7 +372,7 @@ REASONS = {
     "out-of-memory": "one image alone does not fit the device",
     "non-finite-features": "the network's answer is NaN or infinite",
     "network-error": "the network failed on this image",
-    "worker-died": "the process that read the image died, again when it read it alone",
+    "worker-died": "the process that read the image died, twice when it read it alone",
     "not-prepared": "bias correction, brain extraction or registration failed",
     "unexpected": "something featx did not foresee; the sentence quotes it",
     # people and phenotypes

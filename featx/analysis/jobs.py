@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featx import schema
 from featx.analysis.cohort.condition import where
 from featx.analysis.cohort.covariates import Encoding, check_rank, design, encode, read_labels
-from featx.analysis.cohort.people import Exclusion, Matched, bare, exclusion, join, people_of
+from featx.analysis.cohort.people import Exclusion, Matched, bare, exclusion, ids_of, join, people_of
 from featx.analysis.cohort.targets import Target, known_columns, make_target, to_numbers
 from featx.analysis.features import table_columns
 from featx.analysis.folds.given import given_folds
@@ -81,7 +81,7 @@ def make_plan(request: Request) -> Plan:
     """
     images, exclusions = shared_images(request)
     kept = where(request.phenotypes, request.columns.where)
-    filtered = request.phenotypes.loc[~kept, schema.PARTICIPANT_ID]
+    filtered = ids_of(request.phenotypes.loc[~kept])
     if not kept.any():
         raise CohortError(
             f"a condition must be met by somebody; {request.columns.where!r} is met by none of {len(kept)} rows of "
@@ -89,8 +89,11 @@ def make_plan(request: Request) -> Plan:
         )
     matched = join(images, request.phenotypes.loc[kept])
     partly = {bare(one[schema.PARTICIPANT_ID]) for one in exclusions}  # these have images, and a row that says which
-    gone = set(people_of(filtered))
-    exclusions += [_filtered(str(one), request.columns.where) for one in filtered]
+    gone = set(people_of(filtered.participant_id))
+    exclusions += [
+        _filtered(str(image), str(person), request.columns.where)
+        for image, person in zip(filtered.image_id, filtered.participant_id, strict=True)
+    ]
     exclusions += [one for one in matched.exclusions if not _told(one, partly, gone)]
     sides = _make_sides(request, matched)
     exclusions += _incomplete(request, matched, sides)
@@ -122,9 +125,11 @@ def _told(row: Exclusion, partly: set[str], gone: set[str]) -> bool:
     return (row["code"] == "no-image" and person in partly) or (row["code"] == "no-phenotype" and person in gone)
 
 
-def _filtered(person: str, expression: str) -> Exclusion:
-    sentence = f"a person must meet {expression!r} to be analysed; {person!r} does not; change --where to have them"
-    return exclusion("filtered", sentence, participant_id=person)
+def _filtered(image: str, person: str, expression: str) -> Exclusion:
+    who = f"{person!r}" if not image else f"image {image!r} of {person!r}"
+    what = "a person" if not image else "an image"
+    sentence = f"{what} must meet {expression!r} to be analysed; {who} does not; change --where to have them"
+    return exclusion("filtered", sentence, image_id=image, participant_id=person)
 
 
 # --- confounds, sites, groups ---------------------------------------------------------------------------------

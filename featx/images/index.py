@@ -1,44 +1,70 @@
-"""Find images and give each an id: from a BIDS tree, a folder, a glob, or a table with a path column.
+"""Find images and give each an id: from a BIDS tree, a folder, a glob, a table, archives, URLs.
 
-An image's id is its participant, then session and run where there are any, joined by "_". Where files carry no
-BIDS entities, the id is the file's stem if all stems differ, else the folder names that tell the files apart
-(in UK Biobank every brain has the same file name), or what `id_pattern` finds in the path.
+An image's id is its participant, then session and run where there are any, joined by "_". What kind of source it is
+says where these stand: in BIDS entities; in the names of UK Biobank's bulk files, of FreeSurfer's subjects, of FSL's
+.anat folders. Elsewhere the id is the file's stem if all stems differ, else the folder names that tell the files
+apart. `id_pattern` reads it from anywhere in the path. See `featx.images.finding` for each kind.
 """
 
 from __future__ import annotations
 
 import csv
-import glob
 import os
-import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from featx import schema
-from featx.errors import IndexingError, first_line, known
+from featx.errors import ImageError, IndexingError
+from featx.images.finding import layouts
+from featx.images.finding.bids import ABSENT, ENTITIES, check_filters, entities, find_bids, passing
+from featx.images.finding.freesurfer import find_subjects
+from featx.images.finding.fslanat import find_anat
+from featx.images.finding.listing import Listing, check_not_dicom, is_there, list_source
+from featx.images.finding.naming import Found, by_pattern, by_stem_or_folder, is_image, make_image, some
+from featx.images.finding.patterns import ends_with
+from featx.images.finding.table import read_table
+from featx.images.finding.ukbiobank import find_bulk, is_bulk_archive
 from featx.images.image import Image
+from featx.images.opening import check_openable, is_url
 from featx.images.volume import SUFFIXES
 
-# BIDS entities that tell images of one session apart; the filters of `index_images` take these, and "suffix".
-ENTITIES = ("ses", "run", "acq", "rec", "ce", "echo", "part", "space", "res", "desc", "label", "from", "to")
-_ENTITY = re.compile(r"(?:^|_)([a-z]+)-([^_]+)")
-_ID_FIELDS = (schema.PARTICIPANT_ID, schema.SESSION_ID, "run")
+__all__ = ["Found", "check_readable", "entities", "find_images", "index_images", "write_index"]
+
+THREADS = 16  # that look whether images are there: each waits for a disk or a server, mostly
+_SHARD = 32  # images that a thread takes at once
+_OF_ANY_KIND = ("ses", "run")  # filters that do not need BIDS names
 
 
 def index_images(
-    source: str, *, filters: Mapping[str, str] | None = None, id_pattern: str | None = None
+    source: str,
+    *,
+    filters: Mapping[str, str] | None = None,
+    id_pattern: str | None = None,
+    file: str = "",
+    cache: Path | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> list[Image]:
     """Find images and give them ids.
 
     Parameters
     ----------
     source : str
-        A folder (BIDS or not), a glob, one image, or a .csv/.tsv with a path column.
+        A folder (BIDS, FreeSurfer, fsl_anat, UK Biobank's bulk files, or any other), a glob, one image, a .csv/.tsv
+        with a path column, or a URL of one of these.
     filters : mapping of str to str, optional
-        BIDS entities that must have these values: space, desc, suffix, ses, ... ("ses": "01" or "ses-01").
+        BIDS entities that must have these values: space, desc, suffix, ses, ... ("ses": "01" or "ses-01"; "none" for
+        files without the entity).
     id_pattern : str, optional
         Regular expression searched in each path, with named groups participant_id, and if wanted session_id, run.
+    file : str, optional
+        Which file of each folder or archive: how its path ends, ``*`` and ``?`` allowed, such as ``mri/norm.mgz``.
+    cache : Path, optional
+        A file that keeps what folders hold; see `featx.images.finding.walk.list_files`.
+    on_progress : callable, optional
+        Called with the number of files that were listed so far.
 
     Returns
     -------
@@ -48,39 +74,123 @@ def index_images(
     Raises
     ------
     IndexingError
-        Nothing was found, two files share an id, or a table lacks a column.
+        Nothing was found, two files share an id, the source mixes several kinds, or a table lacks a column.
     """
+    return find_images(
+        source, filters=filters, id_pattern=id_pattern, file=file, cache=cache, on_progress=on_progress
+    ).images
+
+
+def find_images(
+    source: str,
+    *,
+    filters: Mapping[str, str] | None = None,
+    id_pattern: str | None = None,
+    file: str = "",
+    cache: Path | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Found:
+    """The same as `index_images`, with what should be told of how images were chosen, and what was left aside."""
+    filters = filters or {}
+    check_filters(filters)
     if source.endswith((".csv", ".tsv")):
-        if filters or id_pattern:
+        if filters or id_pattern or file:
             raise IndexingError(
-                f"filters and --id-pattern are for files; {source} is a table; choose its rows before"
+                f"filters, --file and --id-pattern are for files; {source} is a table; choose its rows before"
             )
-        images = _from_table(Path(source))
+        found = Found(read_table(source), [])
     else:
-        paths = _find(source)
-        chosen = [path for path in paths if _passes(path, filters or {})]
-        if not chosen:
-            raise IndexingError(_nothing(source, paths, filters or {}))
-        images = _name(chosen, source, id_pattern)
-    _check_unique(images, source)
-    return sorted(images, key=lambda image: image.image_id)
+        try:
+            listing = list_source(source, cache, on_progress)
+            found = _from_files(listing, source, filters, file, own_ids=id_pattern is not None)
+            found = replace(found, files=listing.files if listing.root else ())
+            if listing.archive:
+                found = replace(found, images=[_inside(image, listing.archive) for image in found.images])
+        except ImageError as error:  # of a URL or an archive that is the source itself
+            raise IndexingError(str(error)) from error
+        if id_pattern is not None:
+            found = replace(found, images=by_pattern(found.images, id_pattern))
+    _check_unique(found.images, source)
+    return replace(found, images=sorted(found.images, key=lambda image: image.image_id))
 
 
-def check_readable(image: Image) -> str:
-    """Why an image's file cannot be opened, or "" if it can.
+# --- files ----------------------------------------------------------------------------------------------------
 
-    Examples
-    --------
-    >>> check_readable(Image("sub-1", "sub-1", "", "", Path("nowhere.nii")))
-    'the file is not there'
-    """
-    try:
-        with Path(image.path).open("rb") as file:
-            return "" if file.read(1) else "the file is empty"
-    except FileNotFoundError:
-        return "the file is not there"
-    except OSError as error:
-        return str(error.strerror).lower()
+
+def _from_files(listing: Listing, source: str, filters: Mapping[str, str], file: str, *, own_ids: bool) -> Found:
+    paths = [path for path in listing.files if is_image(path) or is_bulk_archive(path)]
+    if not paths:
+        check_not_dicom(listing.files, source)
+        raise IndexingError(_no_images(source))
+    mine, beside = layouts.split_beside(paths, listing.root) if listing.root else (paths, {})
+    told = [_told_beside(beside, source)] if beside else []
+    by_kind = _chosen(layouts.sort_by_kind(mine), filters, file)
+    if not by_kind:
+        raise IndexingError(_nothing(source, paths, filters, file) + (f". {told[0]}" if told else ""))
+    kind = _one_kind(by_kind, source, own_ids=own_ids)
+    if kind == layouts.PLAIN and own_ids:  # ids are given afterwards
+        every = [path for paths in by_kind.values() for path in paths]
+        return Found([make_image(path, "") for path in every], told)
+    if kind == layouts.PLAIN:
+        return Found(by_stem_or_folder(by_kind[kind]), told)
+    if kind == layouts.BIDS:
+        # a folder's files are all listed; beside the files of a glob there may be others; masks are no members
+        there = set(listing.files).__contains__ if listing.root or listing.archive else is_there
+        found = find_bids(by_kind[kind], filters, there, choose=not file, own_ids=own_ids)
+        return Found(found.images, found.told + told)
+    if kind == layouts.UKB:
+        found = find_bulk(by_kind[kind], file, source)
+    elif kind == layouts.FREESURFER:
+        found = find_subjects(by_kind[kind], set(listing.files), file)
+    else:
+        found = find_anat(by_kind[kind], file)
+    return Found(_of_visits(found.images, filters, source), found.told + told)
+
+
+def _inside(image: Image, archive: Path | str) -> Image:
+    return replace(image, path=archive, member=Path(image.path).as_posix(), mask="")
+
+
+def _chosen(by_kind: Mapping[str, list[str]], filters: Mapping[str, str], file: str) -> dict[str, list[str]]:
+    """What passes the filters, of kinds of which something does; without BIDS names there are sessions and runs."""
+    is_chosen = ends_with(file)
+    kept: dict[str, list[str]] = {}
+    for kind, paths in by_kind.items():
+        named = kind in (layouts.BIDS, layouts.PLAIN)
+        if not named and set(filters) - set(_OF_ANY_KIND):
+            continue
+        if file:  # archives are looked into later
+            paths = [path for path in paths if is_chosen(path) or is_bulk_archive(path)]
+        kept[kind] = passing(paths, filters) if named and filters else paths
+    return {kind: paths for kind, paths in kept.items() if paths}
+
+
+def _one_kind(by_kind: Mapping[str, Sequence[str]], source: str, *, own_ids: bool) -> str:
+    if len(by_kind) == 1:
+        return next(iter(by_kind))
+    if own_ids and set(by_kind) == {layouts.BIDS, layouts.PLAIN}:
+        return layouts.PLAIN
+    raise IndexingError(layouts.mixture(by_kind, source))
+
+
+def _of_visits(images: Sequence[Image], filters: Mapping[str, str], source: str) -> list[Image]:
+    """Images of the sessions and runs that the filters ask for."""
+    wanted = {
+        entity: "" if value == ABSENT else value.removeprefix(f"{entity}-") for entity, value in filters.items()
+    }
+    kept = [image for image in images if all(_entity(image, one) == value for one, value in wanted.items())]
+    if not kept:
+        asked = ", ".join(f"{entity}-{value}" for entity, value in filters.items()) or "the default choice"
+        there = sorted({image.session_id or "(none)" for image in images})
+        raise IndexingError(
+            f"the choice must leave an image; of {len(images)} in {source!r} none has {asked}; "
+            f"there are sessions: {some(there, 5) or 'none'}"
+        )
+    return kept
+
+
+def _entity(image: Image, entity: str) -> str:
+    return {"ses": image.session_id, "run": image.run}[entity].removeprefix(f"{entity}-")
 
 
 # --- the table ------------------------------------------------------------------------------------------------
@@ -94,197 +204,98 @@ def write_index(images: Sequence[Image], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(schema.names(schema.IMAGES))
         for image in images:
-            # not resolve(): a link's own name may carry the id
-            path_, mask = (
-                os.path.abspath(one) if one and "://" not in str(one) else one for one in (image.path, image.mask)
-            )
             ids = (image.image_id, image.participant_id, image.session_id, image.run)
-            writer.writerow([*ids, path_, image.member, mask])
+            writer.writerow([*ids, _absolute(image.path), image.member, _absolute(image.mask)])
     beside.replace(path)
 
 
 def _absolute(path: Path | str) -> str:
     """Not resolved, for a link's own name may carry the id; a URL, and nothing, stay what they are."""
-    return os.path.abspath(path) if str(path) and "://" not in str(path) else str(path)
+    return os.path.abspath(path) if str(path) and not is_url(path) else str(path)
 
 
-def _from_table(path: Path) -> list[Image]:
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        lines = [
-            row for row in csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ",") if row
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise IndexingError(
-            f"a table of images must be readable UTF-8 text; {path} is not ({first_line(error)}); mend the table"
-        ) from error
-    header = lines[0] if lines else []
-    _check_header(header, path)
-    if len(lines) < 2:
-        raise IndexingError(f"a table of images must have rows; {path} has only its header; add one per image")
-    for at, fields in enumerate(lines):
-        if len(fields) != len(header):
-            raise IndexingError(
-                f"every row must have as many fields as the header, {len(header)}; row {at + 1} of {path} has "
-                f"{len(fields)}; mend that row"
-            )
-    return [_from_row(dict(zip(header, fields, strict=True)), path, at) for at, fields in enumerate(lines[1:])]
+# --- are they there? ------------------------------------------------------------------------------------------
 
 
-def _check_header(header: Sequence[str], path: Path) -> None:
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise IndexingError(
-            f"a table's columns must have names of their own; {path} has {twice[0]!r} twice; rename one"
-        )
-    if "path" in header and {schema.PARTICIPANT_ID, schema.IMAGE_ID} & set(header):
-        return
-    wanted = "path" if "path" not in header else schema.PARTICIPANT_ID
-    raise IndexingError(
-        f"a table of images must have the columns participant_id and path; {path} has "
-        f"{', '.join(map(repr, header)) or 'none'}; rename or add {wanted!r}"
-    )
-
-
-def _from_row(row: Mapping[str, str], table: Path, at: int) -> Image:
-    participant = row.get(schema.PARTICIPANT_ID) or row.get(schema.IMAGE_ID, "")
-    session, run = row.get(schema.SESSION_ID, ""), row.get("run", "")
-    image_id = row.get(schema.IMAGE_ID) or _join(participant, session, run)
-    if not participant or not row["path"]:
-        raise IndexingError(
-            f"every image must have a participant_id and a path; row {at + 2} of {table} lacks one; fill it in"
-        )
-    path = row["path"] if "://" in row["path"] else table.parent / row["path"]
-    mask = str(table.parent / row["mask"]) if row.get("mask") else ""
-    return Image(image_id, participant, session, run, path, row.get("member", ""), mask)
-
-
-# --- files ----------------------------------------------------------------------------------------------------
-
-
-def _find(source: str) -> list[Path]:
-    """All image files below a folder, matching a glob, or the one file; sorted."""
-    if os.path.isdir(source):
-        found: list[Path] = []
-        for folder, folders, files in os.walk(source, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            found += [Path(folder, name) for name in files if _is_image(name)]
-        return sorted(found)
-    matches = [Path(match) for match in glob.glob(source, recursive=True)]
-    return sorted(path for path in matches if path.is_file() and _is_image(path.name))
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
-
-
-def entities(path: Path) -> dict[str, str]:
-    """BIDS entities of a file's name (and sub-, ses- of its folders), with its suffix.
+def why_unreadable(image: Image) -> str:
+    """Why an image's file, its member or its mask cannot be opened, or "" if they can. Nothing is read whole.
 
     Examples
     --------
-    >>> entities(Path("sub-01/ses-2/anat/sub-01_ses-2_space-MNI_desc-brain_T1w.nii.gz"))
-    {'sub': '01', 'ses': '2', 'space': 'MNI', 'desc': 'brain', 'suffix': 'T1w'}
+    >>> why_unreadable(Image("sub-1", "sub-1", "", "", Path("nowhere.nii")))
+    'the file is not there'
     """
-    found: dict[str, str] = {}
-    for part in path.parts[:-1]:
-        folder = re.fullmatch(r"(sub|ses)-([^_]+)", part)
-        if folder:
-            found[folder[1]] = folder[2]
-    stem = _stem(path)
-    found |= {match[1]: match[2] for match in _ENTITY.finditer(stem)}
-    last = stem.rsplit("_", 1)[-1]
-    if "sub" in found and "-" not in last:
-        found["suffix"] = last
-    return found
+    trouble = _trouble(image)
+    if trouble is None:
+        return ""
+    if trouble.code == "truncated":
+        return "the file is empty"
+    if isinstance(trouble.__cause__, FileNotFoundError):
+        return "the file is not there"
+    return str(trouble)
 
 
-def _stem(path: Path) -> str:
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
+check_readable = why_unreadable
 
 
-def _passes(path: Path, filters: Mapping[str, str]) -> bool:
-    for entity in filters:
-        if entity not in (*ENTITIES, "suffix"):
-            raise IndexingError(f"a filter must be a BIDS entity; got {entity!r}; {known((*ENTITIES, 'suffix'))}")
-    found = entities(path) if filters else {}
-    return all(found.get(entity) == wanted.removeprefix(f"{entity}-") for entity, wanted in filters.items())
+def unreadable(images: Sequence[Image]) -> list[dict[str, str]]:
+    """Rows of the failures table (`featx.schema.FAILURES`) for images that cannot be opened, in their order.
+
+    Many are looked at side by side: a disk behind a network, or a server, answers each after a while.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        shards = pool.map(lambda some_: [_trouble(image) for image in some_], _shards(images))
+        troubles = [trouble for shard in shards for trouble in shard]
+        return [
+            {
+                schema.IMAGE_ID: image.image_id,
+                "network": "",
+                "step": "index",
+                "code": trouble.code,
+                "sentence": str(trouble),
+            }
+            for image, trouble in zip(images, troubles, strict=True)
+            if trouble is not None
+        ]
 
 
-def _name(paths: Sequence[Path], source: str, id_pattern: str | None) -> list[Image]:
-    if id_pattern is not None:
-        return [_by_pattern(path, id_pattern) for path in paths]
-    found = [entities(path) for path in paths]
-    if all("sub" in one for one in found):
-        return [_by_entities(path, one) for path, one in zip(paths, found, strict=True)]
-    if any("sub" in one for one in found):
-        odd = next(path for path, one in zip(paths, found, strict=True) if "sub" not in one)
-        raise IndexingError(
-            f"all images of a source must be named alike; in {source} some carry sub-, {odd} does not; "
-            "narrow the source with a glob or a filter, or give --id-pattern"
-        )
-    return _by_stem_or_folder(paths)
+def _shards(images: Sequence[Image]) -> list[Sequence[Image]]:
+    return [images[at : at + _SHARD] for at in range(0, len(images), _SHARD)]
 
 
-def _by_entities(path: Path, found: Mapping[str, str]) -> Image:
-    participant = f"sub-{found['sub']}"
-    if any(re.fullmatch(r"sub-[^_]+", part) and part != participant for part in path.parts[:-1]):
-        raise IndexingError(
-            f"a file must lie in its own participant's folder; {path} is named {participant} and lies in another's; "
-            "rename one of them"
-        )
-    session = f"ses-{found['ses']}" if "ses" in found else ""
-    run = f"run-{found['run']}" if "run" in found else ""
-    return Image(_join(participant, session, run), participant, session, run, path)
-
-
-def _by_pattern(path: Path, id_pattern: str) -> Image:
+def _trouble(image: Image) -> ImageError | None:
     try:
-        match = re.search(id_pattern, path.as_posix())
-    except re.error as error:
-        raise IndexingError(f"--id-pattern must be a regular expression; {id_pattern!r} is not ({error})") from error
-    groups = match.groupdict() if match else {}
-    if not groups.get(schema.PARTICIPANT_ID):
-        raise IndexingError(
-            f"--id-pattern must find a group participant_id in every path; {id_pattern!r} finds none in {path}; "
-            "write (?P<participant_id>...) so that it fits every path, or narrow the source"
-        )
-    participant, session, run = (groups.get(field) or "" for field in _ID_FIELDS)
-    return Image(_join(participant, session, run), participant, session, run, path)
-
-
-def _by_stem_or_folder(paths: Sequence[Path]) -> list[Image]:
-    stems = [_stem(path) for path in paths]
-    if len(set(stems)) < len(stems):
-        depth = min(len(path.parent.parts) for path in paths)
-        columns = [[path.parent.parts[at] for path in paths] for at in range(depth)]
-        telling = [column for column in columns if len(set(column)) > 1]
-        stems = ["_".join(parts) for parts in zip(*telling, strict=True)] if telling else stems
-    return [Image(stem, stem, "", "", path) for stem, path in zip(stems, paths, strict=True)]
-
-
-def _join(participant: str, session: str, run: str) -> str:
-    return "_".join(part for part in (participant, session, run) if part)
+        check_openable(image)
+    except ImageError as error:
+        return error
+    return None
 
 
 # --- refusals -------------------------------------------------------------------------------------------------
 
 
-def _nothing(source: str, paths: Sequence[Path], filters: Mapping[str, str]) -> str:
-    if not paths:
-        return (
-            f"a source must hold images ({', '.join(SUFFIXES)}); {source!r} holds none; "
-            "give a folder, a glob in quotes, or a table with a path column"
-        )
-    wanted = ", ".join(f"{entity}-{value}" for entity, value in filters.items())
-    seen = {entity: sorted({entities(path).get(entity, "(none)") for path in paths})[:5] for entity in filters}
+def _no_images(source: str) -> str:
     return (
-        f"the filters must leave an image; of {len(paths)} in {source!r} none has {wanted}; "
-        "there are " + "; ".join(f"{entity}: {', '.join(values)}" for entity, values in seen.items())
+        f"a source must hold images ({', '.join(SUFFIXES)}, or UK Biobank's bulk .zip); {source!r} holds none; "
+        "give a folder, a glob in quotes, or a table with a path column"
     )
+
+
+def _told_beside(beside: Mapping[str, int], source: str) -> str:
+    counts = some([f"{folder} ({count})" for folder, count in sorted(beside.items())], 5)
+    first = sorted(beside)[0]
+    return f"datasets inside this one are left aside: {counts}; to index one, name it: {source.rstrip('/')}/{first}"
+
+
+def _nothing(source: str, paths: Sequence[str], filters: Mapping[str, str], file: str) -> str:
+    asked = ", ".join([*(f"{entity}-{value}" for entity, value in filters.items()), *([file] if file else [])])
+    if file:
+        names = Counter("/".join(path.split("/")[-2:]) for path in paths)
+        there = some([name for name, _ in names.most_common(6)], 5)
+    else:
+        seen = {entity: sorted({entities(path).get(entity, "(none)") for path in paths})[:5] for entity in filters}
+        there = "; ".join(f"{entity}: {', '.join(values)}" for entity, values in seen.items())
+    return f"the choice must leave an image; of {len(paths)} in {source!r} none has {asked}; there are {there}"
 
 
 def _check_unique(images: Sequence[Image], source: str) -> None:
@@ -295,14 +306,14 @@ def _check_unique(images: Sequence[Image], source: str) -> None:
     same = [image.path for image in images if image.image_id == twice[0]]
     values: defaultdict[str, set[str]] = defaultdict(set)
     for path in same:
-        found = entities(Path(path))
+        found = entities(path)
         for entity in (*ENTITIES, "suffix"):
-            values[entity].add(found.get(entity, "(none)"))
+            values[entity].add(found.get(entity, ABSENT))
     differ = {entity: sorted(several) for entity, several in values.items() if len(several) > 1}
     advice = (
         "choose one with a filter: " + "; ".join(f"{entity} is {' or '.join(v)}" for entity, v in differ.items())
         if differ
-        else "give --id-pattern, or a table with an image_id column"
+        else "choose one with --file, give --id-pattern, or a table with an image_id column"
     )
     raise IndexingError(
         f"every image must have its own id; in {source!r} {len(twice)} ids stand for several files, "

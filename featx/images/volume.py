@@ -28,7 +28,7 @@ from scipy import ndimage
 
 from featx.errors import ImageError, first_line
 from featx.images.image import Image, where
-from featx.images.opening import read_bytes
+from featx.images.opening import file_name, read_bytes
 
 decompress: Callable[[bytes], bytes] = gzip.decompress
 _INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
@@ -160,7 +160,7 @@ def read_image(image: Image) -> Volume:
     volume = read_volume(image.path, image.member)
     if not image.mask:
         return volume
-    mask = read_volume(Path(image.mask))
+    mask = read_volume(image.mask)
     if mask.stored.shape != volume.stored.shape or np.abs(mask.affine - volume.affine).max() > AFFINE_TOLERANCE_MM:
         raise ImageError(
             "mask-mismatch",
@@ -253,7 +253,7 @@ def _voxels(image: Any, raw: bytes, here: str) -> tuple[NDArray[np.generic], flo
 
 def _load(path: Path | str, member: str, here: str) -> tuple[Any, bytes]:
     """A parsed header with its array, and the bytes that both are in."""
-    name = (member or str(path)).lower()
+    name = file_name(path, member).lower()
     if not name.endswith(SUFFIXES):
         raise ImageError(
             "unsupported-format",

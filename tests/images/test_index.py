@@ -1,10 +1,12 @@
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from featx import schema
 from featx.errors import IndexingError
 from featx.images.image import Image
-from featx.images.index import check_readable, index_images, write_index
+from featx.images.index import check_readable, index_images, unreadable, why_unreadable, write_index
 
 
 def _touch(folder, *names):
@@ -44,6 +46,7 @@ def test_a_bids_tree(tmp_path):
         ({"ses": "ses-1", "run": "2"}, 1),
         ({"suffix": "T1w", "desc": "brain"}, 4),
         ({"space": "T1w"}, 1),
+        ({"run": "none", "space": "MNI"}, 2),
     ],
 )
 def test_filters(tmp_path, filters, n):
@@ -75,10 +78,8 @@ def test_a_flat_folder_and_a_glob(tmp_path):
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    """UK Biobank: every brain is called T1_brain_to_MNI.nii.gz."""
-    names = [f"{eid}_20252_2_0/T1/T1_brain_to_MNI.nii.gz" for eid in (1000012, 1000025)]
-    images = index_images(_touch(tmp_path, *names))
-    assert [image.image_id for image in images] == ["1000012_20252_2_0", "1000025_20252_2_0"]
+    names = [f"out/{name}/T1/T1_brain.nii.gz" for name in ("S1", "S2")]
+    assert [image.image_id for image in index_images(_touch(tmp_path, *names))] == ["S1", "S2"]
 
 
 def test_an_id_pattern(tmp_path):
@@ -87,6 +88,13 @@ def test_an_id_pattern(tmp_path):
     images = index_images(_touch(tmp_path, *names), id_pattern=pattern)
     assert [image.image_id for image in images] == ["1000012_2", "1000012_3", "1000025_2", "1000025_3"]
     assert images[1].session_id == "3"
+
+
+def test_an_id_pattern_reaches_into_archives_and_passes_over_folders(tmp_path):
+    (tmp_path / "t.zip").write_bytes(b"")
+    source = _touch(tmp_path, "sub-1/x/sub-7_T1w.nii", "sub-1/x/b.nii")
+    images = index_images(source, id_pattern=r"/(?P<participant_id>[^/]+)\.nii$")
+    assert [image.image_id for image in images] == ["b", "sub-7_T1w"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,7 @@ def test_mixed_names(tmp_path):
 
 
 def test_same_names_in_one_place_twice(tmp_path):
-    with pytest.raises(IndexingError, match="give --id-pattern, or a table"):
+    with pytest.raises(IndexingError, match="choose one with --file, give --id-pattern, or a table"):
         index_images(_touch(tmp_path, "a.nii", "a.nii.gz"))
 
 
@@ -136,6 +144,14 @@ def test_a_table_of_ones_own(tmp_path):
         ("participant_id,path\nx,\n", "row 2 of .* lacks one"),
         ("participant_id,path\nx,a.nii\nx,b.nii\n", "1 ids stand for several files, such as 'x'"),
         ("", "has none; rename or add 'path'"),
+        ("participant_id,path,member\nx,a.zip,/b.nii\n", "inside its archive; row 2 of .* has '/b.nii'"),
+        ("participant_id,path,member\nx,a.zip,b/../../c.nii\n", "without a leading / and without"),
+        (
+            "participant_id,path\nx,a.nii\ny,b/IM1.dcm\n",
+            "row 3 of .* names DICOM, .*IM1.dcm; convert it with dcm2niix",
+        ),
+        ("participant_id,path\nx,git://repository/a.nii\n", "row 2 of .*: a URL must be of a protocol that only"),
+        ("participant_id,path\nx,zip://a.nii\n", "row 2 of .*: a chain of URLs must be"),
     ],
 )
 def test_bad_tables(tmp_path, text, match):
@@ -144,18 +160,47 @@ def test_bad_tables(tmp_path, text, match):
         index_images(str(tmp_path / "t.csv"))
 
 
+def test_a_table_of_urls_archives_and_masks(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "participant_id,path,member,mask\n"
+        "a,https://host/a.nii.gz?sig=1,,https://host/mask.nii.gz\n"
+        "b,zip://T1/b.nii::s3://bucket/b.zip,,\n"
+        "c,c.zip,T1/c.nii,masks/c.nii\n"
+        "d,file:///data/d.nii,,\n"
+    )
+    images = index_images(str(tmp_path / "t.csv"))
+    assert [(image.path, image.member, image.mask) for image in images] == [
+        ("https://host/a.nii.gz?sig=1", "", "https://host/mask.nii.gz"),
+        ("s3://bucket/b.zip", "T1/b.nii", ""),
+        (tmp_path / "c.zip", "T1/c.nii", str(tmp_path / "masks/c.nii")),
+        (Path("/data/d.nii"), "", ""),
+    ]
+    write_index(images, tmp_path / "images.csv")
+    assert index_images(str(tmp_path / "images.csv")) == images
+
+
 def test_a_table_that_is_not_there(tmp_path):
     with pytest.raises(IndexingError, match="No such file"):
         index_images(str(tmp_path / "no.csv"))
 
 
-def test_check_readable(tmp_path):
+def test_why_files_cannot_be_opened(tmp_path):
     (tmp_path / "empty.nii").touch()
     (tmp_path / "full.nii").write_bytes(b"x")
-    said = {
-        name: check_readable(Image("a", "a", "", "", tmp_path / name)) for name in ("empty.nii", "full.nii", "no")
-    }
-    assert said == {"empty.nii": "the file is empty", "full.nii": "", "no": "the file is not there"}
+    with zipfile.ZipFile(tmp_path / "1.zip", "w") as archive:
+        archive.writestr("a.nii", b"x")
+    places = [("empty.nii", ""), ("full.nii", ""), ("no", ""), ("1.zip", "a.nii"), ("1.zip", "b.nii")]
+    images = [Image(str(at), "a", "", "", tmp_path / path, member) for at, (path, member) in enumerate(places)]
+    assert [why_unreadable(image) for image in images[:4]] == ["the file is empty", "", "the file is not there", ""]
+    assert "holds no b.nii" in why_unreadable(images[4])
+    assert check_readable(images[2]) == "the file is not there"
+    rows = unreadable(images * 20)
+    assert [(row["image_id"], row["code"]) for row in rows[:4]] == [
+        ("0", "truncated"), ("2", "missing-file"), ("4", "missing-member"), ("0", "truncated")
+    ]  # fmt: skip
+    assert len(rows) == 60
+    assert list(rows[0]) == schema.names(schema.FAILURES)
+    assert all(row["code"] in schema.REASONS and row["step"] == "index" for row in rows)
 
 
 @pytest.mark.data
@@ -178,10 +223,11 @@ def test_a_column_twice(tmp_path):
         index_images(str(tmp_path / "t.csv"))
 
 
-def test_filters_are_not_for_tables(tmp_path):
+@pytest.mark.parametrize("wish", [{"filters": {"space": "MNI"}}, {"id_pattern": "x"}, {"file": "a.nii"}])
+def test_filters_are_not_for_tables(tmp_path, wish):
     (tmp_path / "t.csv").write_text("participant_id,path\na,a.nii\n")
     with pytest.raises(IndexingError, match="are for files; .* is a table"):
-        index_images(str(tmp_path / "t.csv"), filters={"space": "MNI"})
+        index_images(str(tmp_path / "t.csv"), **wish)
 
 
 def test_an_id_with_a_hyphen_is_kept_whole(tmp_path):

@@ -134,7 +134,9 @@ def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, condition: _Conditi
             f"{condition.table.index[at]}; write n/a in that cell, or put the number in quotes"
         )
     order = _ORDER[type(op)]
-    holds: NDArray[np.bool_] = present & np.where(numbers, order(a.number, b.number), np.asarray(order(a.text, b.text), dtype=bool))
+    holds: NDArray[np.bool_] = present & np.where(
+        numbers, order(a.number, b.number), np.asarray(order(a.text, b.text), dtype=bool)
+    )
     return holds
 
 

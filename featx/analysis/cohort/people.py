@@ -13,7 +13,7 @@ from featx import schema
 from featx.analysis.features import Images, some
 from featx.errors import CohortError
 
-IDS = (schema.PARTICIPANT_ID, schema.SESSION_ID)
+IDS = (schema.PARTICIPANT_ID, schema.SESSION_ID, schema.IMAGE_ID)
 
 Exclusion = dict[str, str]
 
@@ -54,7 +54,7 @@ def people_of(identifiers: Iterable[object]) -> NDArray[np.object_]:
 
 
 def check_people(table: pd.DataFrame, source: str = "the phenotype table") -> None:
-    """Refuse a table with a row without an id, or with two rows for one person and session.
+    """Refuse a table with a row without an id, or with two rows for one person and session, or for one image.
 
     Parameters
     ----------
@@ -68,28 +68,43 @@ def check_people(table: pd.DataFrame, source: str = "the phenotype table") -> No
     CohortError
     """
     place = str(table.index.name or "row")
-    seen: dict[tuple[str, str], object] = {}
-    for at, (person, session) in zip(table.index, _keys(table), strict=True):
+    seen: dict[tuple[str, str, str], object] = {}
+    for at, key in zip(table.index, _keys(table), strict=True):
+        person, session, image = key
         if not person:
             raise CohortError(
                 f"every row of a table of people must have a participant_id; {source} has none in {place} {at}; "
                 "fill it in or remove the row"
             )
-        if (person, session) in seen:
+        if key in seen and image:
+            raise CohortError(
+                f"a table of images must have one row per image; {source} has {image!r} in {place}s {seen[key]} and "
+                f"{at}; keep one of them"
+            )
+        if key in seen:
             of = f"{person!r}, session {session!r}," if session else f"{person!r}"
             raise CohortError(
                 f"a table of people must have one row per participant (and session); {source} has {of} in {place}s "
-                f"{seen[person, session]} and {at}; keep one of them, or add a column session_id"
+                f"{seen[key]} and {at}; keep one of them, or add a column session_id"
             )
-        seen[person, session] = at
+        seen[key] = at
 
 
-def _keys(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Bare participant and session of every row; the session is "" where the table has none."""
-    people = [bare(str(person)) for person in table[schema.PARTICIPANT_ID]]
-    if schema.SESSION_ID not in table:
-        return [(person, "") for person in people]
-    return list(zip(people, (bare(str(one), "ses-") for one in table[schema.SESSION_ID]), strict=True))
+def _keys(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Bare participant and session of every row, or participant and image where the row is of one image; else ""."""
+    ids = ids_of(table)
+    rows = zip(ids.participant_id, ids.session_id, ids.image_id, strict=True)
+    return [
+        (bare(str(person)), "" if image else bare(str(session), "ses-"), str(image))
+        for person, session, image in rows
+    ]
+
+
+def ids_of(table: pd.DataFrame) -> Images:
+    """Ids of the rows of a table of people, "" where there are none."""
+    nobody = np.full(len(table), "", dtype=object)
+    person, session, image = (table[name].to_numpy(dtype=object) if name in table else nobody for name in IDS)
+    return Images(image, person, session)
 
 
 # --- the join -------------------------------------------------------------------------------------------------
@@ -98,9 +113,10 @@ def _keys(table: pd.DataFrame) -> list[tuple[str, str]]:
 def join(images: Images, phenotypes: pd.DataFrame) -> Matched:
     """Give every image its row of the phenotype table.
 
-    Participants are equal with or without ``sub-``, sessions with or without ``ses-``. A row of the table with a
-    session belongs to the images of that session; a row without one, to all images of the person; an image
-    without a session takes the person's only row.
+    Participants are equal with or without ``sub-``, sessions with or without ``ses-``. A row with an image_id
+    belongs to that image of that person, and to no other. Of the other rows, one with a session belongs to the images
+    of that session; a row without one, to all images of the person; an image without a session takes the person's
+    only row.
 
     Raises
     ------
@@ -110,10 +126,11 @@ def join(images: Images, phenotypes: pd.DataFrame) -> Matched:
     rows = match_rows(images, phenotypes)
     kept = np.flatnonzero(rows >= 0)
     if not len(kept):
+        has_images = (ids_of(phenotypes).image_id != "").any()
         raise CohortError(
             "images and phenotype table must have people in common; none has, for images are of people such as "
-            f"{str(images.participant_id[0])!r} and the table of such as {_example(phenotypes)}; "
-            "write both ids alike"
+            f"{str(images.participant_id[0])!r} and the table of such as {_example(phenotypes)}; write both ids alike"
+            + (", or rename the column image_id if it does not name these images" if has_images else "")
         )
     table = phenotypes.iloc[rows[kept]].drop(columns=[name for name in IDS if name in phenotypes])
     table.index = pd.Index(images.participant_id[kept], name=schema.PARTICIPANT_ID)
@@ -136,11 +153,19 @@ def match_rows(images: Images, table: pd.DataFrame) -> NDArray[np.intp]:
     check_people(table)
     row_of = {key: row for row, key in enumerate(_keys(table))}
     sessions_of: dict[str, list[str]] = {}
-    for person, session in row_of:
-        sessions_of.setdefault(person, []).append(session)
-    pairs = zip(images.participant_id, images.session_id, strict=True)
-    found = [_match(bare(str(person)), bare(str(session), "ses-"), sessions_of) for person, session in pairs]
-    return np.array([-1 if key is None else row_of[key] for key in found], dtype=np.intp)
+    for person, session, image in row_of:
+        if not image:
+            sessions_of.setdefault(person, []).append(session)
+    rows = np.full(len(images.image_id), -1, dtype=np.intp)
+    for at, (image, person, session) in enumerate(
+        zip(images.image_id, map(bare, map(str, images.participant_id)), images.session_id, strict=True)
+    ):
+        own = row_of.get((person, "", str(image)))
+        if own is None:
+            key = _match(person, bare(str(session), "ses-"), sessions_of)
+            own = -1 if key is None else row_of[(*key, "")]
+        rows[at] = own
+    return rows
 
 
 def _example(phenotypes: pd.DataFrame) -> str:
@@ -169,8 +194,8 @@ def _no_phenotype(images: Images, at: int, known_people: set[str]) -> Exclusion:
     image = str(images.image_id[at])
     if bare(person) in known_people:
         sentence = (
-            f"an image must have its session in the phenotype table; {person!r} has no row for {session!r} there, "
-            f"at image {image!r}; add one"
+            f"an image must have its session in the phenotype table; {person!r} has no row for "
+            f"{session or image!r} there, at image {image!r}; add one"
         )
     else:
         sentence = (

@@ -13,7 +13,7 @@ import pandas as pd
 
 from featx import schema
 from featx.analysis.cohort import ukbiobank
-from featx.analysis.cohort.people import IDS, check_people, match_rows
+from featx.analysis.cohort.people import IDS, check_people, ids_of, match_rows
 from featx.analysis.cohort.tables import read_table
 from featx.analysis.cohort.targets import KINDS
 from featx.analysis.cohort.ukbiobank import EIDS, UKB, Caution
@@ -29,8 +29,8 @@ class Phenotypes:
     ----------
     table : DataFrame
         All cells text (`cohort.targets` reads numbers, for it knows whom to name), NaN where missing; participant_id
-        and, where the file has one, session_id are never NaN; a session may be "". The index tells where a row stands
-        in the file.
+        and, where the file has them, session_id and image_id are never NaN; these may be "". The index tells where a
+        row stands in the file.
     levels : mapping of str to mapping of str to str
         Column to its codes and their labels, in their order.
     units : mapping of str to str
@@ -97,7 +97,7 @@ def read_phenotypes(path: Path, *, ukb: bool | None = None) -> Phenotypes:
     )
 
 
-def add_columns(phenotypes: Phenotypes, other: Phenotypes, source: str) -> Phenotypes:
+def add_columns(phenotypes: Phenotypes, other: Phenotypes, source: str, images: Images | None = None) -> Phenotypes:
     """The columns of another table of the same people beside the own ones; who is not there has empty cells.
 
     Parameters
@@ -105,6 +105,9 @@ def add_columns(phenotypes: Phenotypes, other: Phenotypes, source: str) -> Pheno
     phenotypes, other : Phenotypes
     source : str
         Where the other one is from, for messages.
+    images : Images, optional
+        Where the other table has a row per image, those that are analysed: the result has a row for each of them (and
+        one of each person without any), with its own cells and never those of another image of the same person.
 
     Raises
     ------
@@ -118,7 +121,7 @@ def add_columns(phenotypes: Phenotypes, other: Phenotypes, source: str) -> Pheno
     >>> add_columns(people, scans, "scans.tsv").table["brain_ml"].fillna("n/a").tolist()
     ['n/a', '1400']
     """
-    table = phenotypes.table
+    table = phenotypes.table if images is None else _one_row_per_image(phenotypes.table, images)
     own = [name for name in other.table if name not in IDS]
     twice = [name for name in own if name in table]
     if twice:
@@ -126,16 +129,15 @@ def add_columns(phenotypes: Phenotypes, other: Phenotypes, source: str) -> Pheno
             f"a column must be in one table; {twice[0]!r} is in the phenotype table and in {source}; rename or "
             "remove one"
         )
-    session = table[schema.SESSION_ID] if schema.SESSION_ID in table else pd.Series("", index=table.index)
-    people = table[schema.PARTICIPANT_ID].to_numpy(dtype=object)
-    rows = match_rows(Images(people, people, session.to_numpy(dtype=object)), other.table)
+    rows = match_rows(ids_of(table), other.table)
     if not (rows >= 0).any():
+        who = "people" if images is None else "images"
         raise CohortError(
-            f"tables must have people in common to be joined; {source} has none of the phenotype table's; write both "
+            f"tables must have {who} in common to be joined; {source} has none of the phenotype table's; write both "
             "ids alike"
         )
-    values = other.table[own].take(np.maximum(rows, 0)).set_axis(table.index)
-    added = values.where(pd.Series(rows >= 0, index=table.index), np.nan)
+    added = other.table[own].take(np.maximum(rows, 0)).set_axis(table.index)
+    added.loc[rows < 0] = np.nan
     return Phenotypes(
         pd.concat([table, added], axis=1),
         {**phenotypes.levels, **other.levels},
@@ -144,6 +146,16 @@ def add_columns(phenotypes: Phenotypes, other: Phenotypes, source: str) -> Pheno
         phenotypes.cautions + other.cautions,
         phenotypes.is_ukb or other.is_ukb,
     )
+
+
+def _one_row_per_image(table: pd.DataFrame, images: Images) -> pd.DataFrame:
+    """The row of its person for each image, then rows that no image takes; images without a person have none."""
+    rows = match_rows(images, table)
+    there = rows >= 0
+    left = np.setdiff1d(np.arange(len(table)), rows)
+    ids = np.concatenate([images.image_id[there], ids_of(table).image_id[left]])
+    wide: pd.DataFrame = table.iloc[np.concatenate([rows[there], left])].assign(**{schema.IMAGE_ID: ids})
+    return wide
 
 
 def _described(sheet: ukbiobank.Sheet) -> dict[str, Any]:

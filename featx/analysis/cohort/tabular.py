@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import featx
 from featx import schema
-from featx.analysis.cohort.people import IDS, check_people, match_rows
+from featx.analysis.cohort.people import IDS, check_people, ids_of, match_rows
 from featx.analysis.cohort.targets import known_columns, to_numbers
 from featx.analysis.features import TABLE, Images, some
 from featx.errors import CohortError
@@ -34,11 +34,11 @@ def features_from_table(
     name : str
         Of the set: letters, digits and ``_.@-``.
     table : DataFrame
-        From `featx.analysis.cohort.tables.read_table`, with participant_id and, if wanted, session_id.
+        From `featx.analysis.cohort.tables.read_table`, with participant_id and, if wanted, session_id and image_id.
     images : Images, optional
         Of networks: the set then has their image ids, one row per image whose participant (and session) the table
-        holds, by the rules of `featx.analysis.cohort.people.join`. Without them an image is named participant, or
-        participant and session joined by "_".
+        holds, by the rules of `featx.analysis.cohort.people.join`. Without them an image is named by its image_id,
+        participant, or participant and session joined by "_".
     columns : sequence of str
         Those to take. Without any: all but the ids, which must all be of numbers.
 
@@ -127,13 +127,11 @@ def _numbers(name: str, table: pd.DataFrame, column: str) -> NDArray[np.float64]
 
 
 def _own_images(table: pd.DataFrame) -> tuple[Images, NDArray[np.intp]]:
-    people = table[schema.PARTICIPANT_ID].to_numpy(dtype=object)
-    sessions = np.full(len(table), "", dtype=object)
-    if schema.SESSION_ID in table:
-        sessions = table[schema.SESSION_ID].to_numpy(dtype=object)
-    ids = np.array([f"{a}_{b}" if b else a for a, b in zip(people, sessions, strict=True)], dtype=object)
+    of = ids_of(table)
+    named = zip(of.image_id, of.participant_id, of.session_id, strict=True)
+    ids = np.array([image or (f"{a}_{b}" if b else a) for image, a, b in named], dtype=object)
     rows = np.argsort(ids.astype(str), kind="stable")
-    return Images(ids, people, sessions).take(rows), rows
+    return Images(ids, of.participant_id, of.session_id).take(rows), rows
 
 
 def _provenance(columns: Sequence[str]) -> dict[str, str]:

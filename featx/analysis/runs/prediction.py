@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featx import schema
 from featx.analysis.adjust.prepare import Prepare
 from featx.analysis.cohort.covariates import Encoding, design, read_labels
-from featx.analysis.cohort.people import join
+from featx.analysis.cohort.people import IDS, ids_of, join
 from featx.analysis.crossval import Data
 from featx.analysis.features import TABLE, Images, combine
 from featx.analysis.folds.strata import NUMBERS
@@ -133,11 +133,13 @@ def _features_of(
         takes_gaps = bundle.contract["form"] == TREES and bundle.contract["prepare"] is None
         features = combine(needed_sets(bundle, sets), missing="keep" if takes_gaps else "drop")
         return features.X, features.images
-    people = [] if phenotypes is None else phenotypes[schema.PARTICIPANT_ID].astype(str).tolist()
-    sessions = [""] * len(people)
-    if phenotypes is not None and schema.SESSION_ID in phenotypes:
-        sessions = phenotypes[schema.SESSION_ID].fillna("").astype(str).tolist()
-    rows = sorted(("_".join(filter(None, one)), *one) for one in zip(people, sessions, strict=True))
+    found: list[tuple[str, str, str]] = []
+    if phenotypes is not None:
+        of = ids_of(phenotypes[[one for one in IDS if one in phenotypes]].fillna("").astype(str))
+        found = list(zip(of.image_id, of.participant_id, of.session_id, strict=True))
+    rows = sorted(
+        (image or "_".join(filter(None, (person, session))), person, session) for image, person, session in found
+    )
     return np.empty((len(rows), 0), dtype=np.float32), Images(*np.array(rows, dtype=object).reshape(-1, 3).T)
 
 

@@ -1,0 +1,207 @@
+"""Which images are unlike the others: robust distances in numbers and in features. Ranks, and no cut-offs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx import schema, store
+from featx.analysis.features import combine, select_features
+from featx.errors import CohortError
+
+Floats = NDArray[np.float64]
+
+LOW, HIGH, BOTH = -1, 1, 0
+# The side on which a number is worse. Other numbers of `featx.schema.QUALITY` rank nobody: grey values have no worse
+# side, and what is bright outside the template's brain is next to nothing in most brains, so that it has no spread.
+WORSE = {
+    "snr": LOW,
+    "cnr": LOW,
+    "efc": HIGH,
+    "fber": LOW,
+    "sharpness": LOW,
+    "litres": BOTH,
+    "overlap": LOW,
+    "likeness": LOW,
+    "offset_mm": HIGH,
+    "feature_distance": HIGH,
+}
+MAD_TO_SD = 1.4826
+MEAN_TO_SD = 1.2533
+VARIANCE_KEPT = 0.9
+IMAGES_PER_COMPONENT = 5
+MOST_OF_ONE = 5.0  # robust standard deviations
+
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """How far images are on the worse side of the others.
+
+    Attributes
+    ----------
+    rank : ndarray of shape (n_images,), int
+        From 1, the furthest; ties in their order.
+    distance : ndarray of shape (n_images,), float
+        The largest robust z-score on the worse side; 0 where there is none.
+    worst_by : tuple of str
+        The number it is of; "" where there is none.
+    """
+
+    rank: NDArray[np.intp]
+    distance: Floats
+    worst_by: tuple[str, ...]
+
+
+def robust_z(values: Floats) -> Floats:
+    """Distances from the median in robust standard deviations.
+
+    The unit is the median absolute deviation x 1.4826 or, where that is 0 (more than half of the values are equal),
+    the mean absolute deviation x 1.2533 (Iglewicz & Hoaglin 1993). NaN stays NaN; of equal values all are 0.
+
+    Examples
+    --------
+    >>> robust_z(np.array([1.0, 2, 3, 4, np.nan, 100])).round(2).tolist()
+    [-1.35, -0.67, 0.0, 0.67, nan, 65.43]
+    """
+    median, unit = centre_and_unit(values)
+    return (values - median) / unit if unit > 0 else np.where(np.isnan(values), np.nan, 0.0)
+
+
+def centre_and_unit(values: Floats) -> tuple[float, float]:
+    """Median and robust standard deviation of what is not NaN, as in `robust_z`; (NaN, 0) of nothing."""
+    there = values[~np.isnan(values)]
+    if not there.size:
+        return float("nan"), 0.0
+    median = float(np.median(there))
+    away = np.abs(there - median)
+    return median, float(MAD_TO_SD * np.median(away) or MEAN_TO_SD * away.mean())
+
+
+def worst_first(numbers: Mapping[str, Floats]) -> Outliers:
+    """Order images by the number in which each is furthest on the worse side, in units of `robust_z`.
+
+    Parameters
+    ----------
+    numbers : mapping of str to ndarray of shape (n_images,)
+        By name; those that are not in `WORSE` are left aside. NaN says nothing of an image.
+
+    Examples
+    --------
+    >>> found = worst_first({"snr": np.array([20.0, 21, 5, 22]), "litres": np.array([1.4, 1.5, 1.4, 1.3])})
+    >>> found.rank.tolist(), found.worst_by[2]
+    ([4, 2, 1, 3], 'snr')
+    """
+    names = [name for name in numbers if name in WORSE]
+    n = len(next(iter(numbers.values())))
+    away = np.zeros((len(names) + 1, n))  # the last row: nothing on the worse side
+    for row, name in zip(away, names, strict=False):
+        z = robust_z(numbers[name])
+        row[:] = np.nan_to_num(np.abs(z) if WORSE[name] == BOTH else WORSE[name] * z, nan=0.0)
+    distance, by = away.max(axis=0), away.argmax(axis=0)
+    rank = np.empty(n, dtype=np.intp)
+    rank[np.argsort(-distance, kind="stable")] = np.arange(1, n + 1)
+    words = tuple(names[at] if far > 0 else "" for at, far in zip(by, distance, strict=True))
+    return Outliers(rank, distance, words)
+
+
+def feature_distances(X: NDArray[np.floating]) -> Floats:
+    """Distances of images from the middle of all, in features: 1 is usual.
+
+    Features are centred by their medians and divided by their robust standard deviations, of which one feature
+    counts five at most: many a feature of a network is 0 but in one image. Principal components are
+    those of directions, every image at length 1, so that no single one makes a component of its own (Locantore et
+    al. 1999, Test 8:1); those that hold 90 % of their variance are kept, one per five images at most. Each component
+    is again divided by its own robust standard deviation, and the distance is the root of their mean square: a robust
+    Mahalanobis distance in many dimensions, as in PCOut (Filzmoser et al. 2008, Comput Stat Data Anal 52:1694).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_images, n_features)
+        Finite. Three arrays of this size are held.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(60, 8))
+    >>> X[7] += 6
+    >>> int(feature_distances(X).argmax())
+    7
+    """
+    away = X.astype(np.float64) - np.median(X, axis=0)
+    unit = MAD_TO_SD * np.median(np.abs(away), axis=0)
+    unit = np.where(unit > 0, unit, MEAN_TO_SD * np.abs(away).mean(axis=0))
+    away = (away[:, unit > 0] / unit[unit > 0]).clip(-MOST_OF_ONE, MOST_OF_ONE)
+    if not away.size:
+        return np.zeros(len(X))
+    length = np.linalg.norm(away, axis=1, keepdims=True)
+    directions = np.divide(away, length, out=np.zeros_like(away), where=length > 0)
+    is_wide = len(away) <= away.shape[1]
+    variance, vectors = np.linalg.eigh(directions @ directions.T if is_wide else directions.T @ directions)
+    variance, vectors = variance[::-1].clip(min=0), vectors[:, ::-1]
+    enough = int(np.searchsorted(np.cumsum(variance) / variance.sum(), VARIANCE_KEPT)) + 1
+    kept = max(1, min(enough, len(X) // IMAGES_PER_COMPONENT))
+    axes = directions.T @ vectors[:, :kept] if is_wide else vectors[:, :kept]  # their lengths do not matter
+    z = np.column_stack([robust_z(column) for column in (away @ axes).T])
+    distances: Floats = np.sqrt(np.square(z).mean(axis=1))
+    return distances
+
+
+def read_distances(path: Path, spec: str) -> dict[str, float]:
+    """Distances of the images of a feature file, by image.
+
+    Parameters
+    ----------
+    path : Path
+    spec : str
+        Which sets, put side by side: as in `featx.analysis.features.select_features`. Of slices that were kept apart,
+        their mean is taken. Images that are not in all of the sets have no distance.
+    """
+    chosen = select_features(store.list_sets(path), [spec])
+    sets = [store.read_set(path, name) for names in chosen.values() for name in names]
+    features = combine([dataclasses.replace(one, X=one.X.mean(axis=1)) if one.X.ndim == 3 else one for one in sets])
+    distances = feature_distances(features.X)
+    return {str(image_id): float(far) for image_id, far in zip(features.images.image_id, distances, strict=True)}
+
+
+def quality_rows(measured: Sequence[Row], distances: Mapping[str, float] | None = None) -> list[Row]:
+    """Rows of `featx.schema.QUALITY`, ranked, the worst first.
+
+    Parameters
+    ----------
+    measured : sequence of dict
+        The ids and the numbers of each image as text, "" where there is none.
+    distances : mapping of str to float, optional
+        Of `read_distances`.
+
+    Raises
+    ------
+    CohortError
+        None of the images has a distance, though some were given.
+    """
+    if not measured:
+        return []
+    ids = [row[schema.IMAGE_ID] for row in measured]
+    rows = [dict.fromkeys(schema.names(schema.QUALITY), "") | row for row in measured]
+    if distances is not None:
+        far = np.array([distances.get(one, np.nan) for one in ids])
+        if np.isnan(far).all():
+            raise CohortError(
+                f"images and features must have images in common; none of the {len(ids)} images, such as {ids[0]!r}, "
+                f"is among the {len(distances)} with features; give the features of these images"
+            )
+        place = np.empty(len(far), dtype=np.intp)
+        place[np.argsort(-far, kind="stable")] = np.arange(1, len(far) + 1)  # NaN sorts last
+        for row, distance, at in zip(rows, far, place, strict=True):
+            if not np.isnan(distance):
+                row["feature_distance"], row["feature_rank"] = f"{distance:.6g}", str(at)
+    found = worst_first({name: np.array([float(row[name] or "nan") for row in rows]) for name in WORSE})
+    for row, rank, distance, by in zip(rows, found.rank, found.distance, found.worst_by, strict=True):
+        row["rank"], row["outlier"], row["worst_by"] = str(rank), f"{distance:.4g}", by
+    return sorted(rows, key=lambda row: int(row["rank"]))

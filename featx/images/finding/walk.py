@@ -1,0 +1,224 @@
+"""All files below a folder, with a cache of what every folder holds, so that the next walk reads only changed ones.
+
+The cache is one file per walked folder: a line with the format, the folder and the sha256 of the rest, then a JSON
+object with one text per folder, ``<stamp>//<files>//<folders>//<links>``, names separated by "/", which no name
+holds. The stamp is the folder's time of change, its inode and its device; where it is the same, the listing is. A
+folder that changed less than two seconds before it was listed is not kept: it may change again within the same tick
+of the disk's clock. Both of a folder's times count, for the time of its contents can be set back (by rsync and tar).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from featx.errors import IndexingError
+
+FORMAT = "featx-walk-1"
+UNSURE_NS = 2_000_000_000  # the coarsest clock of a disk that is in use (FAT)
+THREADS = 16  # for disks behind a network, where a folder costs a round trip; on a local one they cost nothing
+LEAST = 256  # folders; fewer are listed anew faster than a cache is looked for
+SHARD = 256  # folders that a thread takes at once
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_NOT_DATA = ("lost+found",)
+_Above: TypeAlias = "tuple[tuple[int, int], _Above] | None"
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A folder that is still to be listed; `above` are the folders above it, as (its device and inode, above)."""
+
+    path: str
+    above: _Above
+    linked: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What some folders hold: paths of files, folders below, and the texts for the cache."""
+
+    files: list[str] = field(default_factory=list)
+    below: list[_Branch] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+def list_files(
+    folder: Path, cache: Path | None = None, on_progress: Callable[[int], None] | None = None
+) -> list[str]:
+    """All files below a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    cache : Path, optional
+        A file that keeps what was listed, where there are many folders. One that is damaged, or of another folder,
+        is ignored and written anew; one that cannot be written costs the next walk its time, and nothing else.
+    on_progress : callable, optional
+        Called with the number of files so far.
+
+    Returns
+    -------
+    list of str
+        Absolute paths, sorted. Names that start with "." are left out. Links to folders are followed, but for those
+        that lead to a folder above them. Links that lead nowhere are listed as the files that they should be.
+
+    Raises
+    ------
+    IndexingError
+        The folder is not there, or one below it may not be read.
+    """
+    root = os.path.abspath(folder)
+    if not os.path.isdir(root):
+        raise IndexingError(f"a source must be a folder that is there; {root} is none; mend the path")
+    known = read_cache(cache, root) if cache is not None else {}
+    files: list[str] = []
+    kept: dict[str, str] = {}
+    level = [_Branch(root, None, linked=False)]
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        while level:
+            below: list[_Branch] = []
+            for found in pool.map(partial(_list_all, known=known, cut=len(root)), _shards(level)):
+                files += found.files
+                below += found.below
+                kept |= found.kept
+                if on_progress is not None:
+                    on_progress(len(files))
+            level = below
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if cache is not None and len(kept) >= LEAST and kept != known:
+        _write_cache(cache, root, kept)
+    return sorted(files)
+
+
+def _shards(level: Sequence[_Branch]) -> list[Sequence[_Branch]]:
+    size = max(1, min(SHARD, len(level) // THREADS))
+    return [level[at : at + size] for at in range(0, len(level), size)]
+
+
+# --- one folder -----------------------------------------------------------------------------------------------
+
+
+def _list_all(branches: Sequence[_Branch], known: Mapping[str, str], cut: int) -> _Found:
+    found = _Found()
+    now_ns = time.time_ns()  # before any of them is looked at
+    for branch in branches:
+        try:
+            _list_one(branch, known, cut, now_ns, found)
+        except OSError as error:
+            if error.errno not in _GONE:  # what is gone since its parent was listed is not there
+                raise IndexingError(
+                    f"every folder of a source must be readable; {branch.path} is not ({error.strerror}); mend its "
+                    "permissions, or narrow the source with a glob"
+                ) from error
+            if branch.linked:
+                found.files.append(branch.path)
+    return found
+
+
+def _list_one(branch: _Branch, known: Mapping[str, str], cut: int, now_ns: int, found: _Found) -> None:
+    status = os.stat(branch.path)
+    if not stat.S_ISDIR(status.st_mode):
+        found.files.append(branch.path)
+        return
+    identity = (status.st_dev, status.st_ino)
+    if branch.linked and _is_above(identity, branch.above):
+        return
+    key = branch.path[cut:]
+    stamp = f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino} {status.st_dev}"
+    text = known.get(key, "")
+    if not text.startswith(f"{stamp}//"):
+        text = f"{stamp}//{_scan(branch.path)}"
+    if is_sure(max(status.st_mtime_ns, status.st_ctime_ns), now_ns):
+        found.kept[key] = text
+    _, files, folders, links = text.split("//")
+    start = branch.path if branch.path.endswith(os.sep) else branch.path + os.sep
+    above = (identity, branch.above)
+    if files:
+        found.files.extend([start + name for name in files.split("/")])
+    if folders:
+        found.below.extend([_Branch(start + name, above, linked=False) for name in folders.split("/")])
+    if links:
+        found.below.extend([_Branch(start + name, above, linked=True) for name in links.split("/")])
+
+
+def _scan(path: str) -> str:
+    """Names of files, folders, and links to other than files. What is neither (a socket, a pipe) is left out."""
+    files, folders, links = [], [], []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _NOT_DATA:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif entry.is_symlink() and not os.path.isfile(entry.path):
+                links.append(entry.name)
+            elif entry.is_file():
+                files.append(entry.name)
+    return "//".join("/".join(names) for names in (files, folders, links))
+
+
+def _is_above(identity: tuple[int, int], above: _Above) -> bool:
+    while above is not None:
+        here, above = above
+        if here == identity:
+            return True
+    return False
+
+
+def is_sure(changed_ns: int, listed_ns: int) -> bool:
+    """Whether a folder that was listed then would show a later change by its time.
+
+    Examples
+    --------
+    >>> is_sure(changed_ns=1_000_000_000, listed_ns=4_000_000_000)
+    True
+    >>> is_sure(changed_ns=3_000_000_000, listed_ns=4_000_000_000)
+    False
+    """
+    return listed_ns - changed_ns > UNSURE_NS
+
+
+# --- the cache ------------------------------------------------------------------------------------------------
+
+
+def read_cache(path: Path, root: str) -> dict[str, str]:
+    """What a cache knows of a folder: a text for every folder below it; nothing if it is not there or damaged."""
+    try:
+        first, _, body = path.read_bytes().partition(b"\n")
+        head = json.loads(first)
+        if head != _head(root, body):
+            return {}
+        known: dict[str, str] = json.loads(body)
+    except (OSError, ValueError):
+        return {}
+    return known
+
+
+def _head(root: str, body: bytes) -> dict[str, str]:
+    return {"format": FORMAT, "folder": root, "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def _write_cache(path: Path, root: str, kept: Mapping[str, str]) -> None:
+    body = json.dumps(kept, separators=(",", ":")).encode()  # ASCII: names that are no text keep their odd bytes
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    with contextlib.suppress(OSError):  # a home that is full or read-only must not cost the index
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(json.dumps(_head(root, body)).encode() + b"\n" + body)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
