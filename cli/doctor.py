@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -43,9 +43,16 @@ def command(
         [],
         "--network",
         "-n",
-        help="Networks to run, wildcards too; '*' for all (minutes). Default: one of each kind.",
+        help="Networks to run, wildcards too; '*' for all (minutes). Default: one of each kind. For --precision also "
+        "NAME@WEIGHTS.",
     ),
     device: str = typer.Option("auto", help="Where the golden image is run: auto, cpu or cuda."),
+    precision: bool = typer.Option(
+        False,
+        "--precision",
+        help="Measure too how far features in half precision are from those in float32, and how long each takes. "
+        "It is noted, and `featx extract --precision auto` goes by it.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead."),
     write: Path | None = typer.Option(None, help="Write the golden features found here to a file.", hidden=True),
 ) -> None:
@@ -54,24 +61,36 @@ def command(
     The golden image (the MNI152 brain that featx holds) is run through networks with fixed weights, and through every
     network that was fetched; their features must be those that featx knows, or that were noted when the weights
     were fetched, within a ten-thousandth. Exit code 3 if some are not: do not trust features of this machine then.
+
+    \b
+    Example:
+    featx doctor -n resnet50.imagenet_v2 --precision
     """
     facts = _machine()
     if not as_json:
         _say_machine(facts)
-    verdicts = list(_verdicts(network, device, write))
+    verdicts = list(_verdicts([_name(one) for one in network], device, write))
+    if not as_json:
+        _say_verdicts(verdicts)
+    precisions = list(_precisions(network, device)) if precision and verdicts else []
     if as_json:
         rows = [_row(one) for one in verdicts]
-        say(json.dumps({**facts, "golden": rows}, indent=2))
-    else:
-        _say_verdicts(verdicts)
+        say(json.dumps({**facts, "golden": rows, "precisions": [_finite(one) for one in precisions]}, indent=2))
+    elif precisions:
+        _say_precisions(precisions)
     if any(not one.reproduced and not math.isnan(one.difference) for one in verdicts):
         raise typer.Exit(SOME_FAILED)
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON has it, which knows neither NaN nor infinity."""
-    difference = verdict.difference if math.isfinite(verdict.difference) else None
-    return {**vars(verdict), "difference": difference, "reproduced": verdict.reproduced}
+    return _finite({**vars(verdict), "reproduced": verdict.reproduced})
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON has it, which knows neither NaN nor infinity."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
 
 
 def _machine() -> dict[str, Any]:
@@ -180,6 +199,56 @@ def _chosen(patterns: Sequence[str]) -> list[Network]:
         with contextlib.suppress(FeatxError):
             others += [get_network(name)] if name not in NETWORKS else []
     return usual + others
+
+
+def _name(word: str) -> str:
+    """The network of NAME or NAME@WEIGHTS."""
+    from featx.extraction.plan import divide_name
+
+    return divide_name(word)[0]
+
+
+def _precisions(words: Sequence[str], device: str) -> Iterator[dict[str, Any]]:
+    """A row per network and precision, as the table and the JSON have it."""
+    from featx.errors import FeatxError, first_line
+    from featx.extraction.device import choose_device
+    from featx.extraction.plan import divide_name
+    from featx.extraction.precision import measure_named
+
+    asked = [divide_name(one) for one in words] or [("", "")]
+    todo = [(sheet, weights) for name, weights in asked for sheet in _chosen([name] if name else [])]
+    on = choose_device(device)
+    with progress("precision", "networks") as update:
+        for at, (sheet, weights) in enumerate(todo, start=1):
+            try:
+                had, measured = measure_named(sheet, weights, cache_dir(), on)
+            except (FeatxError, RuntimeError, MemoryError) as error:
+                yield {"network": sheet.name, "weights": weights, "precision": "", "told": first_line(error)}
+                continue
+            for one in measured:
+                yield {"network": sheet.name, "weights": had, **vars(one), "allowed": one.allowed}
+            update(at, len(todo), f", {sheet.name}")
+
+
+def _say_precisions(rows: Sequence[Mapping[str, Any]]) -> None:
+    from featx.extraction.golden import GOLDEN
+    from featx.extraction.precision import TOLERANCE
+
+    say(f"precision (largest difference from float32: of a row, of a feature; allowed is a row under {TOLERANCE:g}):")
+    width, wide = (max(len(one[column]) for one in rows) for column in ("network", "weights"))
+    for one in rows:
+        if one["told"]:
+            told = f"not run: {one['told']}"
+        else:
+            verdict = "allowed" if one["allowed"] else "not allowed: --precision auto does not take it"
+            told = f"{one['error']:.1e}  {one['largest']:.1e}  {one['seconds']:7.3f} s an image  {verdict}"
+        say(f"  {one['network']:{width}}  {one['weights']:{wide}}  {one['precision']:8}  {told}")
+    golden = sorted({one["network"] for one in rows if one["weights"] == GOLDEN})
+    if golden:
+        say(f"Not noted of {', '.join(golden)}, for those were golden weights: fetch the official ones, or ask for")
+        say("NAME@FILE. Other weights, other errors.")
+    if any(one["weights"] != GOLDEN and one["precision"] for one in rows):
+        say(f"Noted in {cache_dir()}, for `featx extract --precision auto`.")
 
 
 def _say_verdicts(verdicts: Sequence[Verdict]) -> None:

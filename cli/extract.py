@@ -5,150 +5,150 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx_cli import wanted as ask
 from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_codes, say_reasons, write_failures
 
 if TYPE_CHECKING:
-    from featx.extraction.engine import Summary
+    from featx.extraction.engine import Running, Summary
     from featx.extraction.job import Job
     from featx.extraction.plan import Request
+    from featx.images.image import Image
 
 
 def command(
-    images: str = typer.Argument(help="images.csv of `featx index`, or anything that `featx index` takes."),
-    network: list[str] = typer.Option(
-        [], "--network", "-n", help="NAME, or NAME@WEIGHTS such as resnet18.imagenet@random:0. May be repeated."
+    images: ask.Images,
+    network: ask.Network = [],  # noqa: B006 - typer copies it
+    output: Annotated[Path, typer.Option("--output", "-o", help="The feature file; it is added to.")] = Path(
+        "features.h5"
     ),
-    output: Path = typer.Option(Path("features.h5"), "--output", "-o", help="The feature file; it is added to."),
-    weights: list[str] = typer.Option(
-        [],
-        help="NAME=FILE, NAME=random:SEED, NAME=reinit:SEED (redrawn at the official ones' scale) or NAME=official "
-        "(the default: downloaded once, verified, cached).",
-    ),
-    tap: list[str] = typer.Option(
-        [],
-        help="Where the network is read: a tap of its sheet, 'all' of them, or the path of any module; behind it "
-        "':max' for the largest value of a slice, ':cls' for the class token. May be repeated.",
-    ),
-    axis: list[str] = typer.Option([], help="For networks on slices: sagittal, coronal, axial. May be repeated."),
-    pool: list[str] = typer.Option(
-        [],
-        help="mean, max, std, concat (slices one behind the other) or slices (each slice's row is kept, and "
-        "`featx fit` chooses later). May be repeated.",
-    ),
-    slices: int | None = typer.Option(None, min=1, help="Slices (frames) per axis, instead of the network's number."),
-    size: str = typer.Option("", help="Edge of the slices in pixels, instead of the network's; 'native' for none."),
-    channels: str = typer.Option("", help="replicate (a slice to red, green and blue) or neighbours (2.5D)."),
-    resample: bool = typer.Option(False, help="Resample volumes on another grid by their affine, not refuse them."),
-    accept: list[str] = typer.Option(
-        [],
-        help="Let a misfit through, knowingly: background-not-zero, standardised, not-a-scan, not-skull-stripped, "
-        "too-little-brain, not-registered or wrong-range (`featx check` tells them). May be repeated.",
-    ),
-    device: str = typer.Option("auto", help="auto, cpu or cuda."),
-    batch_size: int = typer.Option(0, min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU what fits)."),
-    workers: int = typer.Option(-1, min=-1, help="Who decode ahead; -1 chooses (CPU 1, GPU a core each, up to 16)."),
-    threads: bool = typer.Option(False, help="Decode in threads, not in processes, beside a GPU too."),
-    dry_run: bool = typer.Option(False, help="Say what would be done, and stop."),
-    recipe: Path | None = typer.Option(
-        None,
-        help="TOML file for a network of your own, --network python:package.module:factory: the volume it takes, the "
-        "steps to its input, its taps.",
-    ),
+    weights: ask.Weights = [],  # noqa: B006
+    tap: ask.Tap = [],  # noqa: B006
+    axis: ask.Axis = [],  # noqa: B006
+    pool: ask.Pool = [],  # noqa: B006
+    slices: ask.Slices = None,
+    size: ask.Size = "",
+    channels: ask.Channels = "",
+    resample: ask.Resample = False,
+    accept: ask.Accept = [],  # noqa: B006
+    device: ask.Device = "auto",
+    precision: ask.Precision = "auto",
+    compile_: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Let torch compile the blocks between the taps: up to a minute before the first image. It needs a "
+            "C++ compiler, and did not pay on a CPU.",
+        ),
+    ] = False,
+    batch_size: ask.BatchSize = 0,
+    workers: ask.Workers = -1,
+    threads: ask.Threads = False,
+    gpus: Annotated[
+        str,
+        typer.Option(help="GPUs of this machine, a process for each: all, a number, or 0,1 (extra dask)."),
+    ] = "",
+    scheduler: Annotated[str, typer.Option(help="Address of a running dask scheduler: its workers extract.")] = "",
+    scheduler_file: Annotated[Path | None, typer.Option(help="The file of a running dask scheduler.")] = None,
+    shard: Annotated[
+        str, typer.Option(help="3/20: the third of twenty parts of the images, for a job array without a scheduler.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done, and stop; see `featx plan` too.")] = False,
+    recipe: ask.Recipe = None,
 ) -> None:
     """Run frozen networks over images once and store their pooled features.
 
     One read of an image feeds every network. Each network gets the images that keep its contract (see `featx check`).
     An image that fails costs only itself: it gets a row with a reason in the failures table, and the exit code is 3.
     Finished work lands in small files beside the output at least once a minute; after a kill, the same command does
-    only what is missing. Another network, tap or axis adds to the file.
+    only what is missing; `featx status` tells how far it is. Another network, tap or axis adds to the file.
 
     \b
     Example:
     featx extract images.csv -n squeezenet1_0.imagenet -n squeezenet1_0.imagenet@random:0 -o features.h5
     """
     from featx import store
-    from featx.errors import DependencyError
-    from featx.extraction.plan import make_requests
+    from featx.extraction.jobarray import take_shard
     from featx.images.contract import check_accepted
     from featx.images.index import index_images
-    from featx.networks.described import read_recipe
 
-    requests = make_requests(
-        network,
-        weights,
-        recipe=None if recipe is None else read_recipe(recipe),
-        taps=tap,
-        views=axis,
-        poolings=pool,
-        n_slices=slices,
-        size=size,
-        channels=channels,
-        resampling=resample,
-    )
+    requests = ask.requests_of(network, weights, tap, axis, pool, slices, size, channels, resample, recipe)
     check_accepted(accept)
-    found = index_images(images)
+    found = take_shard(index_images(images), shard)
     store.check_writable(output)
-    try:
-        from featx.extraction import device as devices
-        from featx.extraction import engine
-        from featx.extraction.job import load_job
-    except ImportError as error:
-        what = f"{error.name} is not there" if error.name else f"one of them does not load ({error})"
-        raise DependencyError(
-            f"`featx extract` needs torch and torchvision; {what}; run pip install 'featx[torch]'"
-        ) from error
-    on = devices.choose_device(device)
-    if dry_run:
-        requests = [one for one in requests if _say_download(one)]
-    with progress("weights", "bytes") as update:
-        jobs = [
-            load_job(one, on, cache_dir(), lambda done, all_: update(done, all_, ""), accept=accept)
-            for one in requests
-        ]
-    todo = sum(map(bool, engine.missing_jobs(found, jobs, output).values()))
-    _say_plan(jobs, len(found), todo, on, output)
-    if dry_run:
-        return
-    with progress("images", "images") as update:
-        summary = engine.extract(
+    ask.check_torch("extract")
+    from featx.extraction.device import choose_device
+
+    if (gpus or scheduler or scheduler_file) and not dry_run:
+        from featx.extraction.engine import Running
+        from featx_cli.cluster import extract_there
+
+        summary = extract_there(
             found,
-            jobs,
+            requests,
             output,
-            device=on,
-            running=engine.Running(
-                batch_size=batch_size,
-                workers=workers if workers >= 0 else devices.default_workers(on),
-                processes=on != "cpu" and not threads,
-            ),
-            on_note=say,
-            on_progress=lambda at: update(at.finished, at.total, f", {at.failed} failed" if at.failed else ""),
+            gpus=gpus,
+            scheduler=scheduler,
+            scheduler_file=scheduler_file,
+            device=device,
+            # What was measured on this machine says nothing of others.
+            loading={
+                "accept": tuple(accept),
+                "precision": "float32" if precision == "auto" else precision,
+                "compiled": compile_,
+            },
+            running=Running(batch_size=batch_size, workers=workers, processes=not threads, shard=shard),
         )
+    else:
+        on = choose_device(device)
+        here = [one for one in requests if not dry_run or _at_hand(one)]
+        jobs = ask.load_jobs(here, on, accept, precision=precision, compiled=compile_)
+        _say_plan(jobs, found, on, output, precision)
+        if dry_run:
+            return
+        summary = _extract(found, jobs, output, on, ask.running_of(on, batch_size, workers, threads, shard))
     _say_summary(summary, output)
 
 
-def _say_download(request: Request) -> bool:
+def _at_hand(request: Request) -> bool:
     """Whether a request's weights are at hand; if not, says what would be downloaded."""
-    from featx.networks.download import find_cached
-    from featx.networks.weights import needs_official
-
-    weights = request.sheet.weights
-    if not needs_official(request.weights) or weights is None:
+    if ask.at_hand(request) or request.sheet.weights is None:
         return True
-    at_hand = find_cached(weights, cache_dir()) is not None
-    if not at_hand:
-        say(f"{request.sheet.name}: all images to do, after downloading {weights.url}")
-    return at_hand
+    say(f"{request.sheet.name}: all images to do, after downloading {request.sheet.weights.url}")
+    return False
 
 
-def _say_plan(jobs: list[Job], n_images: int, todo: int, device: str, output: Path) -> None:
+def _extract(images: list[Image], jobs: list[Job], output: Path, device: str, running: Running) -> Summary:
+    from featx.extraction.engine import extract
+
+    with progress("images", "images") as update:
+        return extract(
+            images,
+            jobs,
+            output,
+            device=device,
+            running=running,
+            on_note=say,
+            on_progress=lambda at: update(at.finished, at.total, f", {at.failed} failed" if at.failed else ""),
+        )
+
+
+def _say_plan(jobs: list[Job], images: list[Image], device: str, output: Path, precision: str) -> None:
+    from featx.extraction.engine import missing_jobs
+    from featx.extraction.precision import FLOAT32, read_noted, why
+
     for job in jobs:
-        width = len(job.sets)
-        say(f"{job.label}: {width} feature set{'s' * (width != 1)}, weights {job.sets[0].provenance['weights']}")
-    say(f"{n_images} images, {n_images - todo} done before, {todo} to do, on {device}: {output}")
+        width, made = len(job.sets), job.sets[0].provenance
+        told = ""
+        if device != "cpu" or made["precision"] != FLOAT32:
+            noted = read_noted(made["network"], made["weights_sha256"], cache_dir(), device)
+            told = f", in {made['precision']} ({why(precision, noted, made['network'])})"
+        say(f"{job.label}: {width} feature set{'s' * (width != 1)}, weights {made['weights']}{told}")
+    todo = sum(map(bool, missing_jobs(images, jobs, output).values()))
+    say(f"{len(images)} images, {len(images) - todo} done before, {todo} to do, on {device}: {output}")
 
 
 def _by_network(sets: Mapping[str, tuple[int, ...]]) -> dict[str, list[tuple[int, ...]]]:

@@ -22,12 +22,20 @@ from numpy.typing import NDArray
 from featx import schema
 from featx.errors import StoreError, first_line, known
 from featx.featureset import FeatureSet, digest, feature_key
+from featx.merging import Failure as Failure
+from featx.merging import all_accepted, check_one_person, last_jobs, made_in_ways, still_failing
 
 CHUNK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 25  # rows are merged by that many, so that each source is read in long runs
 _TEXT = h5py.string_dtype("utf-8")
+_TABLES = {
+    schema.FAILURES_GROUP: schema.FAILURES,
+    schema.ACCEPTED_GROUP: schema.FAILURES,
+    schema.JOBS_GROUP: schema.JOBS,
+}
 _IDS = (schema.IMAGE_ID, schema.PARTICIPANT_ID, schema.SESSION_ID)
 
-Failure = dict[str, str]
+Done = dict[str, tuple[str, dict[str, tuple[str, str]]]]
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -57,15 +65,38 @@ def read_set(path: Path, name: str) -> FeatureSet:
         return _read_set(file, name, path)
 
 
-def read_ids(path: Path) -> dict[str, tuple[str, dict[str, tuple[str, str]]]]:
-    """What is done already, without reading a feature: for every set its key, and {image: (participant, session)}."""
-    found = {}
-    with _open(path) as file:
-        for name in _set_names(file):
-            image_id, *person = _ids(file, name)
-            people = dict(zip(image_id, zip(*person, strict=True), strict=True))
-            found[name] = (_provenance_key(file, name, path), people)
-    return found
+def read_ids(*paths: Path) -> Done:
+    """What is done already, without reading a feature: for every set its key, and {image: (participant, session)}.
+
+    Parameters
+    ----------
+    paths : Path
+        Feature files. Ids that several sets have in common are read once, and those sets share one dict: do not
+        change it.
+
+    Raises
+    ------
+    StoreError
+        A file is damaged, ids are not those that were written, or two files hold one set under different keys.
+    """
+    keys: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}  # of each set, the digests of its ids in the files
+    people: dict[str, dict[str, tuple[str, str]]] = {}  # by that digest
+    for path in paths:
+        with _open(path) as file:
+            for name in _set_names(file):
+                if (key := _provenance_key(file, name, path)) != keys.setdefault(name, key):
+                    raise made_in_ways(name, 2, paths)
+                written = str(file[f"{schema.SETS}/{name}"].attrs[schema.IDS_SHA256])
+                if written not in people:
+                    image_id, *person = _checked_ids(file, name, path)
+                    people[written] = dict(zip(image_id, zip(*person, strict=True), strict=True))
+                lists.setdefault(name, []).append(written)
+    joined: dict[tuple[str, ...], dict[str, tuple[str, str]]] = {}
+    for digests in map(tuple, lists.values()):
+        if digests not in joined:
+            joined[digests] = dict(one for sha256 in digests for one in people[sha256].items())
+    return {name: (key, joined[tuple(lists[name])]) for name, key in keys.items()}
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -76,19 +107,26 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def read_failures(path: Path) -> list[Failure]:
     """The failures table of a feature file: one dict per row, keys as in `featx.schema.FAILURES`."""
-    return _read_rows(path, schema.FAILURES_GROUP)
+    with _open(path) as file:
+        return _rows(file, schema.FAILURES_GROUP)
 
 
 def read_accepted(path: Path) -> list[Failure]:
     """Misfits that were let through: rows like those of `read_failures`, of images that have features."""
-    return _read_rows(path, schema.ACCEPTED_GROUP)
-
-
-def _read_rows(path: Path, table: str) -> list[Failure]:
     with _open(path) as file:
-        if table not in file:  # files of before that table
-            return []
-        columns = {name: file[table][name].asstr()[:] for name in schema.names(schema.FAILURES)}
+        return _rows(file, schema.ACCEPTED_GROUP)
+
+
+def read_jobs(path: Path) -> list[dict[str, str]]:
+    """What the writers of a feature file told of themselves: rows of `featx.schema.JOBS`."""
+    with _open(path) as file:
+        return _rows(file, schema.JOBS_GROUP)
+
+
+def _rows(file: h5py.File, table: str) -> list[dict[str, str]]:
+    if table not in file:  # files of before that table
+        return []
+    columns = {name: file[table][name].asstr()[:] for name in schema.names(_TABLES[table])}
     rows = zip(*columns.values(), strict=True)
     return [dict(zip(columns, map(str, row), strict=True)) for row in rows]
 
@@ -98,7 +136,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise StoreError(f"a feature file must exist; {path} does not; make it with `featx extract`")
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", rdcc_nbytes=0)
     except OSError as error:
         raise StoreError(
             f"a feature file must be whole HDF5; {path} is not ({first_line(error)}); "
@@ -161,6 +199,13 @@ def _ids(file: h5py.File, name: str) -> list[NDArray[np.object_]]:
     return [group[column].asstr()[:].astype(object) for column in _IDS]
 
 
+def _checked_ids(file: h5py.File, name: str, path: Path) -> list[NDArray[np.object_]]:
+    columns = _ids(file, name)
+    if file[f"{schema.SETS}/{name}"].attrs[schema.IDS_SHA256] != _ids_sha256(columns):
+        raise StoreError(f"ids must be those that were written; those of {name!r} in {path} are not; take a copy")
+    return columns
+
+
 def _provenance(group: h5py.Group) -> dict[str, str]:
     return {name: str(group.attrs[name]) for name in schema.names(schema.PROVENANCE)}
 
@@ -194,8 +239,7 @@ def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
         raise StoreError(f"features must be finite; {name!r} in {path} is not, at image {image_id[row]!r}")
-    if group.attrs[schema.IDS_SHA256] != _ids_sha256((image_id, participant_id, session_id)):
-        raise StoreError(f"ids must be those that were written; those of {name!r} in {path} are not; take a copy")
+    _checked_ids(file, name, path)
     if len(set(image_id)) != len(image_id) or sorted(image_id) != list(image_id):
         raise StoreError(f"image ids must be sorted and unique; those of {name!r} in {path} are not")
     return FeatureSet(name, X, image_id, participant_id, session_id, _provenance(group))
@@ -205,9 +249,18 @@ def _read_set(file: h5py.File, name: str, path: Path) -> FeatureSet:
 
 
 def write_sets(
-    path: Path, sets: Sequence[FeatureSet], failures: Sequence[Failure] = (), accepted: Sequence[Failure] = ()
+    path: Path,
+    sets: Sequence[FeatureSet],
+    failures: Sequence[Failure] = (),
+    accepted: Sequence[Failure] = (),
+    jobs: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Write a new feature file, verified before it gets its name. Rows are sorted by image id.
+
+    Parameters
+    ----------
+    jobs : sequence of mapping
+        Rows of `featx.schema.JOBS`.
 
     Raises
     ------
@@ -222,6 +275,7 @@ def write_sets(
             _write_ids(group, [ids[order] for ids in (one.image_id, one.participant_id, one.session_id)])
         _write_rows(file, schema.FAILURES_GROUP, failures)
         _write_rows(file, schema.ACCEPTED_GROUP, accepted)
+        _write_rows(file, schema.JOBS_GROUP, jobs)
 
 
 def merge_files(sources: Sequence[Path], output: Path) -> None:
@@ -250,32 +304,32 @@ def merge_files(sources: Sequence[Path], output: Path) -> None:
         with _new_file(output) as merged:
             for name in sorted(holders):
                 done[name] = _merge_set(merged, name, holders[name])
-            _write_rows(merged, schema.FAILURES_GROUP, _still_failing([path for path, _ in files], done))
-            _write_rows(merged, schema.ACCEPTED_GROUP, _all_accepted([path for path, _ in files]))
+            rows = {table: [row for _, file in files for row in _rows(file, table)] for table in _TABLES}
+            _write_rows(merged, schema.FAILURES_GROUP, still_failing(rows[schema.FAILURES_GROUP], done))
+            _write_rows(merged, schema.ACCEPTED_GROUP, all_accepted(rows[schema.ACCEPTED_GROUP]))
+            _write_rows(merged, schema.JOBS_GROUP, last_jobs(rows[schema.JOBS_GROUP]))
 
 
 def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File]]) -> set[str]:
     keys = {_provenance_key(file, name, path) for path, file in holders}
     if len(keys) > 1:
-        raise StoreError(
-            f"one feature set must be made one way; {name!r} was made in {len(keys)} ways in "
-            f"{', '.join(str(path) for path, _ in holders)}; write to separate files"
-        )
+        raise made_in_ways(name, len(keys), [path for path, _ in holders])
     ids = [_ids(file, name) for _, file in holders]
     source = np.concatenate([np.full(len(of[0]), at) for at, of in enumerate(ids)])
     row = np.concatenate([np.arange(len(of[0])) for of in ids])
     columns = [np.concatenate([of[column] for of in ids]) for column in range(len(_IDS))]
     # Sorted, and the first source wins.
     _, first, of_image = np.unique(columns[0].astype(str), return_index=True, return_inverse=True)
-    _check_one_person(name, columns, first[of_image])
+    check_one_person(name, columns, first[of_image])
     datasets = [file[f"{schema.SETS}/{name}/{schema.FEATURES}"] for _, file in holders]
     path, file = holders[0]
     shape = (len(first), *datasets[0].shape[1:])
     group = _make_set(merged, name, _provenance(_group(file, name, path)), shape)
-    block_rows = group[schema.FEATURES].chunks[0] * 8
-    for start in range(0, len(first), block_rows):
-        take = first[start : start + block_rows]
-        block = np.empty((len(take), *shape[1:]), np.float32)
+    rows_at_once = group[schema.FEATURES].chunks[0] * max(1, BLOCK_BYTES // CHUNK_BYTES)
+    space = np.empty((min(rows_at_once, len(first)), *shape[1:]), np.float32)
+    for start in range(0, len(first), rows_at_once):
+        take = first[start : start + rows_at_once]
+        block = space[: len(take)]
         for at in np.unique(source[take]):
             here = np.flatnonzero(source[take] == at)
             rows = row[take[here]]  # ascending: every source is sorted by image id
@@ -284,37 +338,6 @@ def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File
         group[schema.FEATURES][start : start + len(take)] = block
     _write_ids(group, [column[first] for column in columns])
     return set(columns[0])
-
-
-def _check_one_person(name: str, columns: Sequence[NDArray[np.object_]], first: NDArray[np.intp]) -> None:
-    for column in columns[1:]:
-        differs = np.flatnonzero(column != column[first])
-        if len(differs):
-            at = differs[0]
-            raise StoreError(
-                f"an image must be of one participant and session; {columns[0][at]!r} is of {column[first[at]]!r} "
-                f"and of {column[at]!r} in {name!r}; give the images ids of their own, or write to two files"
-            )
-
-
-def _still_failing(paths: Sequence[Path], done: Mapping[str, set[str]]) -> list[Failure]:
-    """The last failure of each image and network that has no row by now."""
-    last: dict[tuple[str, str], Failure] = {}
-    for path in paths:
-        for failure in read_failures(path):
-            last[failure[schema.IMAGE_ID], failure["network"]] = failure
-    by_network: dict[str, set[str]] = {}
-    for name, ids in done.items():
-        network = name.split("/")[0]
-        by_network[network] = by_network.get(network, ids) & ids
-    by_network[""] = set.intersection(*by_network.values()) if by_network else set()  # a failure of all networks
-    return [last[key] for key in sorted(last) if key[0] not in by_network.get(key[1], set())]
-
-
-def _all_accepted(paths: Sequence[Path]) -> list[Failure]:
-    """Every accepted misfit of an image in a network, once."""
-    rows = {(row[schema.IMAGE_ID], row["network"], row["code"]): row for path in paths for row in read_accepted(path)}
-    return [rows[key] for key in sorted(rows)]
 
 
 @contextlib.contextmanager
@@ -414,7 +437,7 @@ def _write_text(group: h5py.Group, name: str, values: Sequence[str] | NDArray[np
     group.create_dataset(name, data=np.asarray(values, dtype=object), dtype=_TEXT)
 
 
-def _write_rows(file: h5py.File, table: str, rows: Sequence[Failure]) -> None:
+def _write_rows(file: h5py.File, table: str, rows: Sequence[Mapping[str, str]]) -> None:
     group = file.create_group(table)
-    for name in schema.names(schema.FAILURES):
+    for name in schema.names(_TABLES[table]):
         _write_text(group, name, [row[name] for row in rows])

@@ -254,3 +254,72 @@ def test_slices_are_kept_apart(tmp_path):
     np.testing.assert_array_equal(merged.X[[0, 2]], sets[0].X)
     np.testing.assert_array_equal(merged.X[[1, 3]], sets[1].X)
     assert store.read_shapes(tmp_path / "m.h5") == {"net/v/t/slices": (4, 5, 3)}
+
+
+# --- many files, many rows ------------------------------------------------------------------------------------
+
+
+def test_ids_of_several_files_are_those_of_a_plain_loop(tmp_path):
+    other, parts = "other/v/t/mean", [["b", "a"], ["c"], ["d", "e"]]
+    paths = []
+    for at, ids in enumerate(parts):
+        sets = [make_set(NAME, ids, seed=at)] + ([make_set(other, ids, tap="2")] if at != 1 else [])
+        paths.append(write_features(tmp_path / f"{at}.h5", *sets, make_set("net/axial/tap/max", ids, tap="3")))
+    found = store.read_ids(*paths)
+    for name, keys in ((NAME, "abcde"), (other, "abde"), ("net/axial/tap/max", "abcde")):
+        assert found[name][1] == {image_id: (image_id, "") for image_id in keys}
+        assert found[name][0] == next(store.read_ids(path)[name][0] for path in paths)
+    assert found[NAME][1] is found["net/axial/tap/max"][1]  # of the same images: held once
+    assert store.read_ids() == {}
+
+
+def test_ids_that_were_changed_are_not_taken_for_done(tmp_path):
+    path = write_features(tmp_path / "f.h5", make_set(NAME, ["a", "b"]))
+    with h5py.File(path, "r+") as file:
+        file[f"sets/{NAME}/image_id"][0] = "c"
+    with pytest.raises(StoreError, match="ids must be those that were written"):
+        store.read_ids(path)
+
+
+def test_ids_of_one_set_made_in_two_ways_are_refused(tmp_path):
+    paths = [
+        write_features(tmp_path / f"{at}.h5", make_set(NAME, [str(at)], recipe_digest=str(at // 3)))
+        for at in range(4)
+    ]
+    with pytest.raises(StoreError, match=r"was made in 2 ways in .*0\.h5, .*1\.h5, .*2\.h5 and 1 more; write to"):
+        store.read_ids(*paths)
+
+
+def _job(writer, asked="x", started=1.0, last=2.0, record="{}"):
+    return {"writer": writer, "asked": asked, "started": repr(started), "last": repr(last), "record": record}
+
+
+def test_what_writers_told_is_kept_by_merges(tmp_path):
+    store.write_sets(tmp_path / "1.h5", [], jobs=[_job("a"), _job("b", "y"), _job("d", started=3.0, last=9.0)])
+    store.write_sets(
+        tmp_path / "2.h5", [make_set(NAME, ["a"])], jobs=[_job("b", "y", last=5.0, record="new"), _job("c", "z")]
+    )
+    store.merge_files([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "m.h5")
+    found = {row["writer"]: row["record"] for row in store.read_jobs(tmp_path / "m.h5")}
+    assert found == {"b": "new", "c": "{}", "d": "{}"}  # d went on with what a was asked for
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        del file["jobs"]  # as files were before
+    assert store.read_jobs(tmp_path / "m.h5") == []
+    store.merge_files([tmp_path / "m.h5"], tmp_path / "n.h5")
+    assert store.list_sets(tmp_path / "n.h5") == [NAME]
+
+
+def test_rows_merged_in_blocks_are_those_of_a_dict(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(store, "BLOCK_BYTES", 160)
+    rng = np.random.default_rng(0)
+    rows, paths = {}, []
+    for at in range(7):
+        one = make_set(NAME, [f"sub-{number:03d}" for number in rng.choice(100, 30, replace=False)], seed=at)
+        for image_id, row in zip(one.image_id, one.X, strict=True):
+            rows.setdefault(image_id, row)  # the first is kept
+        paths.append(write_features(tmp_path / f"{at}.h5", one))
+    store.merge_files(paths, tmp_path / "m.h5")
+    merged = store.read_set(tmp_path / "m.h5", NAME)
+    assert list(merged.image_id) == sorted(rows)
+    np.testing.assert_array_equal(merged.X, [rows[image_id] for image_id in sorted(rows)])

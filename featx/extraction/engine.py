@@ -21,8 +21,9 @@ from featx.extraction.device import full_float32, pinned
 from featx.extraction.job import Job
 from featx.extraction.loader import load_ahead
 from featx.extraction.loading import load_image
-from featx.extraction.parts import PART_SECONDS, collect, read_done, write_parts
+from featx.extraction.parts import PART_SECONDS, collect, parts_folder, read_done, write_parts
 from featx.extraction.plan import still_to_do
+from featx.extraction.record import keep_record, pack_records
 from featx.extraction.workers import Item, count_slots, processes, slot_bytes
 from featx.images.image import Image
 from featx.store import Failure
@@ -42,12 +43,15 @@ class Running:
         Processes of their own, not threads.
     part_seconds : float
         A part file is written when the last one is this old.
+    shard : str
+        "3/20" of a job array, for the record; else "".
     """
 
     batch_size: int = 0
     workers: int = 1
     processes: bool = False
     part_seconds: float = PART_SECONDS
+    shard: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,32 +141,28 @@ def extract(
     how = running or Running()
     missing = missing_jobs(images, jobs, output)
     todo = [image for image in images if missing[image.image_id]]
-    needed = [job for job in jobs if any(job in its for its in missing.values())]
-    planned = {one.name: one for job in jobs for one in job.sets}
-    failures: list[Failure] = []
-    failed: set[str] = set()
-    told: dict[str, Told] = {}
+    n_before = len(images) - len(todo)
+    names = {job.label: [one.name for one in job.sets] for job in jobs}
+    folder = parts_folder(output)
+    keep = keep_record(folder, images, names, n_before=n_before, device=device, shard=how.shard)
+    record = keep if merge else _unheard()  # who merges keeps it
     start = time.perf_counter()
-    with full_float32(device), write_parts(output, planned, how.part_seconds) as add, contextlib.ExitStack() as stack:
-        limits = Limits({job.label: how.batch_size or find_batch_size(job, device) for job in needed})
-        items = [(image, [job.need for job in missing[image.image_id]]) for image in todo]
-        ready = stack.enter_context(_loading(items, needed, how, limits, device))
-        results = run_batches(ready, needed, device, limits, on_note)
-        for finished, (result, found) in enumerate(results, start=1):
-            add(result)
-            _tell(told, result.image.image_id, found)
-            failures += result.failures
-            failed |= {failure["image_id"] for failure in result.failures}
-            on_progress(Tally(finished, len(failed), len(todo), time.perf_counter() - start))
+    with record as heard:
+
+        def tell(finished: int, failed: int) -> None:
+            heard(finished, failed)
+            on_progress(Tally(finished, failed, len(todo), time.perf_counter() - start))
+
+        items = [(image, missing[image.image_id]) for image in todo]
+        failures, told = _run(items, output, (device, how), tell, on_note)
     elapsed_s = time.perf_counter() - start
-    if merge:
-        collect(output)
-    shapes = store.read_shapes(output) if merge and output.is_file() else {}
+    shapes = _merge(output) if merge else {}
+    n_failed = len({row["image_id"] for row in failures})
     return Summary(
         n_images=len(images),
-        n_before=len(images) - len(todo),
-        n_now=len(todo) - len(failed),
-        n_failed=len(failed),
+        n_before=n_before,
+        n_now=len(todo) - n_failed,
+        n_failed=n_failed,
         failures=failures,
         elapsed_s=elapsed_s,
         sets={one.name: shapes[one.name] for job in jobs for one in job.sets if one.name in shapes},
@@ -171,10 +171,54 @@ def extract(
 
 
 @contextlib.contextmanager
+def _unheard() -> Iterator[Callable[[int, int], None]]:
+    yield lambda finished, failed: None
+
+
+def _run(
+    items: Sequence[tuple[Image, Sequence[Job]]],
+    output: Path,
+    where: tuple[str, Running],
+    tell: Callable[[int, int], None],
+    note: Callable[[str], None],
+) -> tuple[list[Failure], dict[str, Told]]:
+    """Load, run and write; what failed, and what was found."""
+    device, how = where
+    jobs = list({job.label: job for _, needed in items for job in needed}.values())
+    failures: list[Failure] = []
+    failed: set[str] = set()
+    told: dict[str, Told] = {}
+    with (
+        full_float32(device),
+        write_parts(output, {one.name: one for job in jobs for one in job.sets}, how.part_seconds) as add,
+        contextlib.ExitStack() as stack,
+    ):
+        limits = Limits({job.label: how.batch_size or find_batch_size(job, device) for job in jobs})
+        ready = stack.enter_context(_loading(items, jobs, how, limits, device))
+        for finished, (result, found) in enumerate(run_batches(ready, jobs, device, limits, note), start=1):
+            add(result)
+            for code, sentence in found.items():
+                first = told.get(code, Told(0, result.image.image_id, sentence))
+                told[code] = replace(first, n_images=first.n_images + 1)
+            failures += result.failures
+            failed |= {failure["image_id"] for failure in result.failures}
+            tell(finished, len(failed))
+    return failures, told
+
+
+def _merge(output: Path) -> dict[str, tuple[int, ...]]:
+    """Merge all that stands in parts into the output; the shapes of what it holds then."""
+    pack_records(parts_folder(output))
+    collect(output)
+    return store.read_shapes(output) if output.is_file() else {}
+
+
+@contextlib.contextmanager
 def _loading(
-    items: Sequence[Item], jobs: Sequence[Job], how: Running, limits: Limits, device: str
+    images: Sequence[tuple[Image, Sequence[Job]]], jobs: Sequence[Job], how: Running, limits: Limits, device: str
 ) -> Iterator[Iterator[Ready]]:
     """Images with their voxels, loaded ahead in threads or in processes."""
+    items: list[Item] = [(image, [job.need for job in needed]) for image, needed in images]
     if not (how.processes and how.workers and items):
         loaded = load_ahead(items, lambda item: load_image(*item), how.workers)
         yield ((image, one, lambda: None) for (image, _), one in loaded)
@@ -196,9 +240,3 @@ def missing_jobs(images: Sequence[Image], jobs: Sequence[Job], output: Path) -> 
         for image in still_to_do(images, job.sets, done):
             missing[image.image_id].append(job)
     return missing
-
-
-def _tell(told: dict[str, Told], image_id: str, found: Mapping[str, str]) -> None:
-    for code, sentence in found.items():
-        first = told.get(code, Told(0, image_id, sentence))
-        told[code] = replace(first, n_images=first.n_images + 1)

@@ -17,6 +17,7 @@ from featx.errors import NetworkError, first_line
 from featx.extraction.device import full_float32
 from featx.extraction.loading import Need, make_need
 from featx.extraction.plan import PlannedSet, Request, label, plan_sets
+from featx.extraction.precision import FLOAT32, check_precision, choose, read_noted, under
 from featx.images.contract import check_accepted
 from featx.images.volume import Volume, grid_affine
 from featx.networks.look import to_volumes
@@ -64,6 +65,8 @@ def load_job(
     on_progress: Progress | None = None,
     *,
     accept: Sequence[str] = (),
+    precision: str = FLOAT32,
+    compiled: bool = False,
 ) -> Job:
     """Load the network of a request and put it on a device.
 
@@ -71,27 +74,38 @@ def load_job(
     ----------
     accept : sequence of str
         Misfits of images that are let through, and told (`featx.images.contract.ACCEPTABLE`).
+    precision : str
+        A word of `featx.extraction.precision`; "auto" takes the fastest that was measured and noted in the cache, if
+        it is close enough to float32.
+    compiled : bool
+        Let torch compile the blocks between the taps; the first images then take up to a minute.
 
     Raises
     ------
     NetworkError
         A code to accept is none of those.
+    DeviceError
+        No such precision on this device.
     WeightsError
         See `featx.networks.weights.load_network`.
     """
     check_accepted(accept)
+    check_precision(precision, device)
     loaded = load_network(request.sheet, request.weights, cache, on_progress)
     sheet = replace(request.sheet, recipe=request.recipe)
-    read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings)
-    made = try_out(read, sheet, device)
+    read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings, compiled=compiled)
+    word = choose(precision, read_noted(request.sheet.name, loaded.sha256, cache, device))
+    with under(word, device):
+        made = try_out(read, sheet, device)
     weights = {"weights": loaded.weights, "weights_sha256": loaded.sha256}
-    sets = plan_sets(request, weights, loaded.tag, library_versions(sheet))
+    sets = plan_sets(request, weights, loaded.tag, library_versions(sheet), word)
 
     def run(volumes: torch.Tensor) -> dict[str, torch.Tensor]:
         rows: dict[str, torch.Tensor] = {}
-        for view in request.recipe.views:
-            here = {(one.tap, one.pooling): one.name for one in sets if one.view == view}
-            rows |= {here[place]: values for place, values in read(volumes, view).items()}
+        with under(word, device):
+            for view in request.recipe.views:
+                here = {(one.tap, one.pooling): one.name for one in sets if one.view == view}
+                rows |= {here[place]: values for place, values in read(volumes, view).items()}
         return rows
 
     recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)

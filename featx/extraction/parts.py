@@ -31,7 +31,7 @@ from featx.store import Failure
 PART_SECONDS = 30.0
 PART_ROWS = 256
 BLOCK_BYTES = 1 << 25  # of the rows of one set
-PARTS_AT_ONCE = 100
+PARTS_AT_ONCE = 400
 
 _WRITER = re.compile(r"\.part-\d+-(?P<host>[^-]+)-(?P<pid>\d+)-")
 
@@ -53,11 +53,7 @@ def read_done(output: Path) -> dict[str, tuple[str, dict[str, tuple[str, str]]]]
     while True:
         sources = _sources(output)
         try:
-            done: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {}
-            for path in sources:
-                for name, (key, people) in store.read_ids(path).items():
-                    done[name] = (key, done[name][1] | people) if name in done else (key, people)
-            return done
+            return store.read_ids(*sources)
         except StoreError:
             if all(path.exists() for path in sources):
                 raise  # else another writer has merged a part meanwhile: look again
@@ -183,9 +179,10 @@ def collect(output: Path) -> None:
     with output.with_name(f".{output.name}.lock").open("a") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
         while len(parts := sorted(folder.glob("part-*.h5"))) > PARTS_AT_ONCE:
-            some = parts[:PARTS_AT_ONCE]  # fewer than a process may have open
-            store.merge_files(some, some[-1].with_name(f"{some[-1].stem}-merged.h5"))
-            _unlink(some)
+            for at in range(0, len(parts), PARTS_AT_ONCE):  # fewer than may be open; each row once a round
+                some = parts[at : at + PARTS_AT_ONCE]
+                store.merge_files(some, some[-1].with_name(f"{some[-1].stem}-merged.h5"))
+                _unlink(some)
         if parts:
             store.merge_files(_sources(output), output)
             _unlink(parts)

@@ -251,7 +251,9 @@ def _choose(wanted: Sequence[str], available: Iterable[str], default: tuple[str,
     return tuple(dict.fromkeys(wanted)) or default
 
 
-def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: str) -> tuple[PlannedSet, ...]:
+def plan_sets(
+    request: Request, weights: Mapping[str, str], tag: str, versions: str, precision: str = "float32"
+) -> tuple[PlannedSet, ...]:
     """The feature sets a request makes, with their provenance.
 
     Parameters
@@ -262,6 +264,8 @@ def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: 
         Of the weights, "" for official ones.
     versions : str
         JSON of library versions.
+    precision : str
+        Arithmetic of the network, a word of `featx.extraction.precision`.
     """
     network = label(request.sheet.name, tag)
     planned = []
@@ -277,7 +281,7 @@ def plan_sets(request: Request, weights: Mapping[str, str], tag: str, versions: 
                     "view": view.name,
                     "tap": tap,
                     "pooling": pooling,
-                    "precision": "float32",
+                    "precision": precision,
                     "versions": versions,
                 }
                 planned.append(PlannedSet(f"{network}/{view.name}/{tap}/{pooling}", view, tap, pooling, provenance))

@@ -1,9 +1,11 @@
-"""The same answers, faster: batch norm folded, grey summed into the first convolution, channels last (torch)."""
+"""The same answers, faster: batch norm folded, grey summed into the first convolution, channels last, 3D convolutions
+plane by plane on a CPU, and, where it is asked for, compiled (torch)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, TypeGuard, cast
 
@@ -14,7 +16,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from featx.networks import NETWORKS
 from featx.networks.sheet import PICTURES, SET, Network
+from featx.networks.winograd import by_planes
 
+_HALVES = ("cpu", "cuda")  # devices with autocast; there are no numbers on "meta"
 _OWN = "featx.networks.architectures.own:build"
 
 
@@ -41,7 +45,10 @@ def optimise(network: nn.Module, sheet: Network, taps: Collection[str] = ()) -> 
     )
     if grey:
         sum_into_grey(network, sheet.stem, **cast(dict[str, Any], norms[0].settings))
-    lay_out(network, memory_format(sheet))
+    memory = memory_format(sheet)
+    lay_out(network, memory)
+    if memory == torch.channels_last_3d:
+        by_planes(network, {one for one, times in _uses(network, taps).items() if times == 1})
     return grey
 
 
@@ -66,8 +73,7 @@ def fold_batch_norm(network: nn.Module, taps: Collection[str] = (), *, by_regist
         "Follows" is read from the order in which any module registers its children, which is the order of use in all
         architectures of the table (tested). If not, as for networks that nobody has looked at, only in `Sequential`.
     """
-    everywhere = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
-    everywhere.update(id(network.get_submodule(path)) for path in taps)
+    everywhere = _uses(network, taps)
     for parent in network.modules():
         in_order = by_registration or type(parent).forward is nn.Sequential.forward
         children = list(parent.named_children()) if in_order else []
@@ -82,6 +88,37 @@ def fold_batch_norm(network: nn.Module, taps: Collection[str] = (), *, by_regist
                 setattr(parent, name, fuse_conv_bn_eval(child, follower))
                 setattr(parent, next_name, nn.Identity())
     return network
+
+
+def compile_blocks(network: nn.Module, taps: Collection[str]) -> list[str]:
+    """Let torch compile the forward pass of the largest modules without a tap inside, in place; their paths.
+
+    The hooks that read the taps stay outside, so that no compiled graph is broken by one, or by the exception that
+    ends a pass at its last tap. Single layers are left alone: there is nothing to fuse.
+    """
+    compiled: list[str] = []
+
+    def go(path: str, module: nn.Module) -> None:
+        children = list(module.named_children())
+        inside = f"{path}." if path else ""
+        if not children or isinstance(module, torch.jit.ScriptModule):
+            return
+        if any(tap.startswith(inside) and tap != path for tap in taps) or type(module).forward is nn.Module.forward:
+            for name, child in children:
+                go(f"{inside}{name}", child)
+        else:
+            module.forward = torch.compile(module.forward)
+            compiled.append(path)
+
+    go("", network)
+    return compiled
+
+
+def _uses(network: nn.Module, taps: Collection[str]) -> Counter[int]:
+    """In how many places each module is used, by its id; to be read is one more."""
+    everywhere = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    everywhere.update(id(network.get_submodule(path)) for path in taps)
+    return everywhere
 
 
 def _is_convolution(module: nn.Module, *, subclasses: bool) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
@@ -142,7 +179,11 @@ class GreyConvolution(nn.Module):
         size = grey.shape[2:]
         if self.kept is None or self.kept[0] != size or self.kept[1].device != grey.device:
             ones = torch.ones((1, 1, *size), device=grey.device)
-            self.kept = (size, self._convolve(ones, self.offset, None))
+            full: AbstractContextManager[Any] = (
+                torch.autocast(grey.device.type, enabled=False) if grey.device.type in _HALVES else nullcontext()
+            )
+            with full:  # it is taken from what is much of its size
+                self.kept = (size, self._convolve(ones, self.offset, None))
         return self._convolve(grey, self.weight, self.bias) - self.kept[1]
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from featx.errors import NetworkError
 from featx.networks.look import look
-from featx.networks.optimise import memory_format, optimise
+from featx.networks.optimise import compile_blocks, memory_format, optimise
 from featx.networks.sheet import CHANNELS_FIRST, CHANNELS_LAST, CLIP, PICTURES, SET, Network, View
 from featx.networks.taps import Place, find_tap, poolings_of
 
@@ -38,12 +38,20 @@ _CHANNELS_FIRST = (
 
 REDUCED = ("mean", "max", "std")  # poolings that make new numbers; the other ones show those that are there
 
+_HALF = (torch.float16, torch.bfloat16)
+
 Rows = dict[tuple[str, str], Tensor]
 Keep = Callable[[Tensor], Any]
 
 
 def make_reader(
-    network: nn.Module, sheet: Network, taps: Sequence[str], poolings: Sequence[str], *, optimised: bool = True
+    network: nn.Module,
+    sheet: Network,
+    taps: Sequence[str],
+    poolings: Sequence[str],
+    *,
+    optimised: bool = True,
+    compiled: bool = False,
 ) -> Callable[[Tensor, View], Rows]:
     """A function from volumes (N, 1, I, J, K) and a view to pooled taps, ``{(tap, pooling): rows}``.
 
@@ -57,6 +65,9 @@ def make_reader(
         Rows are (N, n_features), those of the pooling "slices" (N, S, n_features).
     optimised : bool
         Fold, sum and lay out in memory for speed; the answers are the same up to rounding.
+    compiled : bool
+        Let torch compile the blocks between the taps: the first pass over inputs of a new size takes a minute or so,
+        the others may be faster; the answers are the same up to rounding. It raises what `torch.compile` raises.
 
     Raises
     ------
@@ -71,6 +82,8 @@ def make_reader(
     own_layouts = {path: own_layout(module) for path, module in network.named_modules()}  # before any is replaced
     memory = memory_format(sheet)
     grey = optimised and optimise(network, sheet, set(paths.values()))
+    if compiled:
+        compile_blocks(network, set(paths.values()))
     calls: dict[str, int] = {}
     looked: dict[torch.Size, _Looked] = {}
 
@@ -304,14 +317,22 @@ def _told(output: Any, form: _Form, how: str, tap: str, sheet: Network) -> tuple
 
 
 def pool(values: Tensor, how: str, dim: int | tuple[int, ...]) -> Tensor:
-    """Pool over axes: mean, max, std (population, so that one position gives 0); concat and slices over axis 1."""
+    """Pool over axes: mean, max, std (population, so that one position gives 0); concat and slices over axis 1.
+
+    Values of half precision are pooled in float32: their mean would be rounded to half.
+    """
     if how == "mean":
-        return values.mean(dim)
+        return values.mean(dim, dtype=torch.float32 if values.dtype in _HALF else None)
     if how == "max":
-        return values.amax(dim)
+        return _whole(values.amax(dim))
     if how == "std":
-        return values.std(dim, correction=0)
-    return values.flatten(1) if how == "concat" else values
+        return _whole(values).std(dim, correction=0)
+    return _whole(values.flatten(1) if how == "concat" else values)
+
+
+def _whole(values: Tensor) -> Tensor:
+    """Half precision as float32; anything else as it is."""
+    return values.float() if values.dtype in _HALF else values
 
 
 def layout_of(module: nn.Module, layout: str) -> str:
@@ -363,9 +384,9 @@ def output_rows(output: Any, layout: str, class_tokens: int, how: str) -> Tensor
             f"a tap must give an array of two axes or more; this one gives {told}; name another module"
         )
     if output.ndim == 2:
-        return output.clone()  # the next layer may work in place
+        return _whole(output.clone())  # the next layer may work in place
     if output.ndim == 3:
-        rows = output[:, 0] if how == "cls" else pool(output[:, class_tokens:], how, 1)
+        rows = _whole(output[:, 0]) if how == "cls" else pool(output[:, class_tokens:], how, 1)
         return rows if how in REDUCED else rows.clone()
     if how == "cls":
         raise NetworkError(

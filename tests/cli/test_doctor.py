@@ -1,12 +1,15 @@
 """featx doctor: what it lists, and how it ends."""
 
 import json
+import math
+import re
 import sys
 
 import torch
 
 from featx import extraction
-from featx.extraction import golden
+from featx.extraction import golden, precision
+from featx.extraction.precision import Measured
 from featx.networks import get_network
 from featx_cli import doctor
 
@@ -61,6 +64,34 @@ def test_what_was_fetched_by_a_pattern_is_run_too(featx, monkeypatch, tmp_path):
     out = featx("doctor", "--device", "cpu")
     assert "timm:resnet10t.c3_in1k  golden   weights" in out
     assert "gone" not in out
+
+
+def test_precisions_are_measured_and_noted(featx, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path))
+    measured = [Measured("float32", 0, 0, 0.5), Measured("bfloat16", 4e-3, 9e-3, 0.25)]
+    monkeypatch.setattr(precision, "measure", lambda *_: measured)
+    out = featx(*ONE, "-n", "squeezenet1_0.imagenet@random:0", "--precision")
+    assert re.search(r"imagenet  golden    float32   0.0e\+00  0.0e\+00 +[0-9.]+ s an image  allowed\n", out)
+    assert re.search(
+        r"imagenet  random:0  bfloat16  [0-9.]+e-03 .* not allowed: --precision auto does not take it", out
+    )
+    assert "Not noted of squeezenet1_0.imagenet, for those were golden weights" in out
+    assert out.rstrip().endswith(f"Noted in {tmp_path}, for `featx extract --precision auto`.")
+    assert len(list(tmp_path.glob("precision-*.json"))) == 1
+
+
+def test_a_precision_that_does_not_run_and_a_network_that_does_not(featx, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path))
+    measured = [Measured("float32", 0, 0, 1), Measured("bfloat16", math.inf, math.inf, math.nan, "no such layer")]
+    monkeypatch.setattr(precision, "measure", lambda *_: measured)
+    words = (*ONE, "-n", "squeezenet1_0.imagenet@nothere.pth", "--precision")
+    out = featx(*words)
+    assert re.search("golden +bfloat16  not run: no such layer", out)
+    assert "nothere.pth" in out
+    rows = json.loads(featx(*words, "--json"))["precisions"]
+    assert [one["precision"] for one in rows] == ["float32", "bfloat16", ""]
+    assert (rows[1]["error"], rows[1]["seconds"], rows[1]["allowed"]) == (None, None, False)
+    assert "nothere.pth" in rows[2]["told"]
 
 
 def test_features_can_be_written_for_the_next_version(featx, tmp_path):

@@ -1,0 +1,161 @@
+"""What is wanted of which network: options that `featx extract` and `featx plan` share, and the requests of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featx_cli.console import cache_dir, progress
+
+if TYPE_CHECKING:
+    from featx.extraction.engine import Running
+    from featx.extraction.job import Job
+    from featx.extraction.plan import Request
+
+Images = Annotated[str, typer.Argument(help="images.csv of `featx index`, or anything that `featx index` takes.")]
+Network = Annotated[
+    list[str],
+    typer.Option(
+        "--network", "-n", help="NAME, or NAME@WEIGHTS such as resnet18.imagenet@random:0. May be repeated."
+    ),
+]
+Weights = Annotated[
+    list[str],
+    typer.Option(
+        help="NAME=FILE, NAME=random:SEED, NAME=reinit:SEED (redrawn at the official ones' scale) or NAME=official "
+        "(the default: downloaded once, verified, cached).",
+    ),
+]
+Tap = Annotated[
+    list[str],
+    typer.Option(
+        help="Where the network is read: a tap of its sheet, 'all' of them, or the path of any module; behind it "
+        "':max' for the largest value of a slice, ':cls' for the class token. May be repeated.",
+    ),
+]
+Axis = Annotated[list[str], typer.Option(help="For networks on slices: sagittal, coronal, axial. May be repeated.")]
+Pool = Annotated[
+    list[str],
+    typer.Option(
+        help="mean, max, std, concat (slices one behind the other) or slices (each slice's row is kept, and "
+        "`featx fit` chooses later). May be repeated.",
+    ),
+]
+Slices = Annotated[int | None, typer.Option(min=1, help="Slices (frames) per axis, instead of the network's number.")]
+Size = Annotated[str, typer.Option(help="Edge of the slices in pixels, instead of the network's; 'native' for none.")]
+Channels = Annotated[str, typer.Option(help="replicate (a slice to red, green and blue) or neighbours (2.5D).")]
+Resample = Annotated[bool, typer.Option(help="Resample volumes on another grid by their affine, not refuse them.")]
+Accept = Annotated[
+    list[str],
+    typer.Option(
+        help="Let a misfit through, knowingly: background-not-zero, standardised, not-a-scan, not-skull-stripped, "
+        "too-little-brain, not-registered or wrong-range (`featx check` tells them). May be repeated.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+BatchSize = Annotated[int, typer.Option(min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU what fits).")]
+Workers = Annotated[
+    int, typer.Option(min=-1, help="Who decode ahead; -1 chooses (CPU 1, GPU a core each, up to 16).")
+]
+Threads = Annotated[bool, typer.Option(help="Decode in threads, not in processes, beside a GPU too.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32, tf32, float16 or bfloat16. auto is float32, or the fastest that `featx doctor "
+        "--precision` measured to be within 1e-3 of it on this device; what ran stands in the feature file.",
+    ),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file for a network of your own, --network python:package.module:factory: the volume it takes, the "
+        "steps to its input, its taps.",
+    ),
+]
+
+
+def requests_of(
+    network: Sequence[str],
+    weights: Sequence[str],
+    tap: Sequence[str],
+    axis: Sequence[str],
+    pool: Sequence[str],
+    slices: int | None,
+    size: str,
+    channels: str,
+    resample: bool,
+    recipe: Path | None,
+) -> list[Request]:
+    """Requests of what the options say; a sentence where a network cannot have it."""
+    from featx.extraction.plan import make_requests
+    from featx.networks.described import read_recipe
+
+    return list(
+        make_requests(
+            network,
+            weights,
+            recipe=None if recipe is None else read_recipe(recipe),
+            taps=tap,
+            views=axis,
+            poolings=pool,
+            n_slices=slices,
+            size=size,
+            channels=channels,
+            resampling=resample,
+        )
+    )
+
+
+def check_torch(verb: str) -> None:
+    """Refuse, with a sentence, a verb that needs torch where it is not."""
+    from featx.errors import DependencyError
+
+    try:
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        what = f"{error.name} is not there" if error.name else f"one of them does not load ({error})"
+        raise DependencyError(
+            f"`featx {verb}` needs torch and torchvision; {what}; run pip install 'featx[torch]'"
+        ) from error
+
+
+def load_jobs(requests: Sequence[Request], device: str, accept: Sequence[str], **ways: Any) -> list[Job]:
+    """The networks that are wanted, on their device; shows what is downloaded.
+
+    Parameters
+    ----------
+    ways
+        precision and compiled, as `featx.extraction.job.load_job` takes them.
+    """
+    from featx.extraction.job import load_job
+
+    with progress("weights", "bytes") as update:
+        show: Callable[[int, int], None] = lambda done, all_: update(done, all_, "")  # noqa: E731
+        return [load_job(one, device, cache_dir(), show, accept=accept, **ways) for one in requests]
+
+
+def running_of(device: str, batch_size: int, workers: int, threads: bool, shard: str = "") -> Running:
+    """How the engine runs, as the options say."""
+    from featx.extraction.device import default_workers
+    from featx.extraction.engine import Running
+    from featx.extraction.workers import can_share
+
+    return Running(
+        batch_size=batch_size,
+        workers=workers if workers >= 0 else default_workers(device),
+        processes=device != "cpu" and not threads and can_share(),
+        shard=shard,
+    )
+
+
+def at_hand(request: Request) -> bool:
+    """Whether a request's weights need no download."""
+    from featx.networks.download import find_cached
+    from featx.networks.weights import needs_official
+
+    weights = request.sheet.weights
+    return not needs_official(request.weights) or weights is None or find_cached(weights, cache_dir()) is not None
