@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx_cli import wanted as ask
-from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_codes, say_reasons, write_failures
+from featx_cli.console import (
+    SOME_FAILED,
+    cache_dir,
+    peak_memory,
+    progress,
+    say,
+    say_codes,
+    say_reasons,
+    write_failures,
+)
 
 if TYPE_CHECKING:
     from featx.extraction.engine import Running, Summary
@@ -44,7 +53,7 @@ def command(
             "C++ compiler, and did not pay on a CPU.",
         ),
     ] = False,
-    batch_size: ask.BatchSize = 0,
+    batch_size: ask.BatchSize = "auto",
     workers: ask.Workers = -1,
     threads: ask.Threads = False,
     gpus: Annotated[
@@ -100,7 +109,9 @@ def command(
                 "precision": "float32" if precision == "auto" else precision,
                 "compiled": compile_,
             },
-            running=Running(batch_size=batch_size, workers=workers, processes=not threads, shard=shard),
+            running=Running(
+                batch_size=ask.batch_size_of(batch_size), workers=workers, processes=not threads, shard=shard
+            ),
         )
     else:
         on = choose_device(device)
@@ -125,7 +136,7 @@ def _extract(images: list[Image], jobs: list[Job], output: Path, device: str, ru
     from featx.extraction.engine import extract
 
     with progress("images", "images") as update:
-        return extract(
+        summary = extract(
             images,
             jobs,
             output,
@@ -134,6 +145,9 @@ def _extract(images: list[Image], jobs: list[Job], output: Path, device: str, ru
             on_note=say,
             on_progress=lambda at: update(at.finished, at.total, f", {at.failed} failed" if at.failed else ""),
         )
+    if summary.n_now:
+        say(f"{peak_memory() / 1e9:.2f} GB of memory at most")
+    return summary
 
 
 def _say_plan(jobs: list[Job], images: list[Image], device: str, output: Path, precision: str) -> None:

@@ -43,7 +43,7 @@ def command(
     resample: ask.Resample = False,
     accept: ask.Accept = [],  # noqa: B006
     device: ask.Device = "auto",
-    batch_size: ask.BatchSize = 0,
+    batch_size: ask.BatchSize = "auto",
     workers: ask.Workers = -1,
     threads: ask.Threads = False,
     recipe: ask.Recipe = None,

@@ -51,14 +51,14 @@ def command(
     featx fit features.h5 people.tsv --also qc/qc.csv --target age --where "snr > 10" --confound sharpness -o run/
     """
     from featx import store
-    from featx.analysis.outliers import quality_rows, read_distances
+    from featx.analysis.outliers import quality_rows
     from featx.extraction.measuring import picture_name
     from featx.images.index import index_images
     from featx.report.contactsheet import write_sheet
 
     store.check_writable(output / schema.QC_CSV)
     found = index_images(images)
-    distances = None if features is None else read_distances(features, sets)
+    distances = None if features is None else _distances(features, sets)
     numbers, failures = _measure(found, output, workers if workers >= 0 else min(8, os.cpu_count() or 1))
     rows = quality_rows(
         [_row(image, numbers[image.image_id]) for image in found if image.image_id in numbers], distances
@@ -73,6 +73,16 @@ def command(
         say(f"{len(failures)} images could not be measured:")
         say_reasons(failures, output / schema.FAILURES_CSV)
         raise typer.Exit(SOME_FAILED)
+
+
+def _distances(path: Path, spec: str) -> dict[str, float]:
+    """Distances of the images of a feature file, in the sets that are asked for."""
+    from featx import store
+    from featx.analysis.features import select_features
+    from featx.analysis.outliers import distances_in
+
+    chosen = select_features(store.list_sets(path), [spec])
+    return distances_in([store.read_set(path, name) for names in chosen.values() for name in names])
 
 
 def _measure(images: Sequence[Image], output: Path, workers: int) -> tuple[dict[str, dict[str, str]], list[Failure]]:

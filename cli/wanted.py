@@ -56,7 +56,7 @@ Accept = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-BatchSize = Annotated[int, typer.Option(min=0, help="Images per forward pass; 0 chooses (CPU 1, GPU what fits).")]
+BatchSize = Annotated[str, typer.Option(help="Images per forward pass; auto: 1 on a CPU, on a GPU what fits.")]
 Workers = Annotated[
     int, typer.Option(min=-1, help="Who decode ahead; -1 chooses (CPU 1, GPU a core each, up to 16).")
 ]
@@ -138,14 +138,33 @@ def load_jobs(requests: Sequence[Request], device: str, accept: Sequence[str], *
         return [load_job(one, device, cache_dir(), show, accept=accept, **ways) for one in requests]
 
 
-def running_of(device: str, batch_size: int, workers: int, threads: bool, shard: str = "") -> Running:
+def batch_size_of(word: str) -> int:
+    """Images per forward pass; 0 where the engine is to choose.
+
+    Examples
+    --------
+    >>> batch_size_of("auto"), batch_size_of("8")
+    (0, 8)
+    """
+    from featx.errors import NetworkError
+
+    if word == "auto":
+        return 0
+    if not word.isdecimal() or int(word) < 1:
+        raise NetworkError(
+            f"a batch size must be auto, or a number of images, 1 or more; got {word!r}; write, say, 8"
+        )
+    return int(word)
+
+
+def running_of(device: str, batch_size: str, workers: int, threads: bool, shard: str = "") -> Running:
     """How the engine runs, as the options say."""
     from featx.extraction.device import default_workers
     from featx.extraction.engine import Running
     from featx.extraction.workers import can_share
 
     return Running(
-        batch_size=batch_size,
+        batch_size=batch_size_of(batch_size),
         workers=workers if workers >= 0 else default_workers(device),
         processes=device != "cpu" and not threads and can_share(),
         shard=shard,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx import schema, store
-from featx.analysis.features import combine, select_features
+from featx import schema
+from featx.analysis.features import combine
 from featx.errors import CohortError
+from featx.featureset import FeatureSet
 
 Floats = NDArray[np.float64]
 
@@ -153,18 +153,11 @@ def feature_distances(X: NDArray[np.floating]) -> Floats:
     return distances
 
 
-def read_distances(path: Path, spec: str) -> dict[str, float]:
-    """Distances of the images of a feature file, by image.
+def distances_in(sets: Sequence[FeatureSet]) -> dict[str, float]:
+    """Distances of images, by image, in feature sets that are put side by side.
 
-    Parameters
-    ----------
-    path : Path
-    spec : str
-        Which sets, put side by side: as in `featx.analysis.features.select_features`. Of slices that were kept apart,
-        their mean is taken. Images that are not in all of the sets have no distance.
+    Of slices that were kept apart, their mean is taken. Images that are not in all of the sets have no distance.
     """
-    chosen = select_features(store.list_sets(path), [spec])
-    sets = [store.read_set(path, name) for names in chosen.values() for name in names]
     features = combine([dataclasses.replace(one, X=one.X.mean(axis=1)) if one.X.ndim == 3 else one for one in sets])
     distances = feature_distances(features.X)
     return {str(image_id): float(far) for image_id, far in zip(features.images.image_id, distances, strict=True)}

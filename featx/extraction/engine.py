@@ -194,6 +194,9 @@ def _run(
         contextlib.ExitStack() as stack,
     ):
         limits = Limits({job.label: how.batch_size or find_batch_size(job, device) for job in jobs})
+        if how.processes and how.workers and items:
+            n, size = _slots(jobs, how, limits)
+            note(f"{how.workers} processes decode ahead, into {n} places of {size / 1e6:.0f} MB in shared memory")
         ready = stack.enter_context(_loading(items, jobs, how, limits, device))
         for finished, (result, found) in enumerate(run_batches(ready, jobs, device, limits, note), start=1):
             add(result)
@@ -223,13 +226,17 @@ def _loading(
         loaded = load_ahead(items, lambda item: load_image(*item), how.workers)
         yield ((image, one, lambda: None) for (image, _), one in loaded)
         return
-    voxels = {job.need.recipe_key: math.prod(job.shape) for job in jobs}
-    n_slots = count_slots(how.workers, max(limits.images.values()))
     with (
-        processes(how.workers, n_slots, slot_bytes(voxels.values())) as pool,
+        processes(how.workers, *_slots(jobs, how, limits)) as pool,
         pinned(pool.memories.values(), device),
     ):
         yield pool.load(items)
+
+
+def _slots(jobs: Sequence[Job], how: Running, limits: Limits) -> tuple[int, int]:
+    """How many places for images in shared memory, of how many bytes."""
+    voxels = {job.need.recipe_key: math.prod(job.shape) for job in jobs}
+    return count_slots(how.workers, max(limits.images.values())), slot_bytes(voxels.values())
 
 
 def missing_jobs(images: Sequence[Image], jobs: Sequence[Job], output: Path) -> dict[str, list[Job]]:

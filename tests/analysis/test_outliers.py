@@ -12,14 +12,14 @@ from featx.analysis.outliers import (
     LOW,
     WORSE,
     centre_and_unit,
+    distances_in,
     feature_distances,
     quality_rows,
-    read_distances,
     robust_z,
     worst_first,
 )
 from featx.errors import CohortError
-from tests.conftest import make_set, write_features
+from tests.conftest import make_set
 
 
 def test_every_number_that_ranks_is_a_column():
@@ -135,8 +135,7 @@ def test_distances_in_features_join_by_image(tmp_path):
     near = make_set("net/axial/t/mean", IDS[:15], 8)
     near.X[4] += 9
     far = make_set("net/coronal/t/mean", IDS[2:], 5, seed=1)
-    path = write_features(tmp_path / "f.h5", near, far)
-    both, one = read_distances(path, "all"), read_distances(path, "net/axial/*")
+    both, one = distances_in([near, far]), distances_in([near])
     assert (sorted(both), sorted(one)) == (IDS[2:15], IDS[:15])
     assert max(one, key=one.get) == IDS[4]
     rows = pd.DataFrame(quality_rows(_measured(), one)).set_index("image_id")
@@ -152,8 +151,7 @@ def test_slices_count_by_their_mean(tmp_path):
     slices = dataclasses.replace(
         flat, name="net/axial/t/slices", X=np.stack([flat.X - 1, flat.X + 1], axis=1).astype(np.float32)
     )
-    kept = read_distances(write_features(tmp_path / "s.h5", slices), "all")
-    plain = read_distances(write_features(tmp_path / "f.h5", flat), "all")
+    kept, plain = distances_in([slices]), distances_in([flat])
     np.testing.assert_allclose(list(kept.values()), list(plain.values()), rtol=1e-4)
 
 
