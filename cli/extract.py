@@ -90,7 +90,12 @@ def command(
     store.check_writable(output)
     ask.check_torch("extract")
     from featx.extraction.device import choose_device
+    from featx.extraction.parts import read_precisions
 
+    held = read_precisions(output)
+    if precision == "auto" and (shard or gpus or scheduler or scheduler_file):
+        # What was measured on this machine says nothing of others; they go on with what is there.
+        precision = next(iter(set(held.values()))) if len(set(held.values())) == 1 else "float32"
     if (gpus or scheduler or scheduler_file) and not dry_run:
         from featx.extraction.engine import Running
         from featx_cli.cluster import extract_there
@@ -103,12 +108,7 @@ def command(
             scheduler=scheduler,
             scheduler_file=scheduler_file,
             device=device,
-            # What was measured on this machine says nothing of others.
-            loading={
-                "accept": tuple(accept),
-                "precision": "float32" if precision == "auto" else precision,
-                "compiled": compile_,
-            },
+            loading={"accept": tuple(accept), "precision": precision, "compiled": compile_},
             running=Running(
                 batch_size=ask.batch_size_of(batch_size), workers=workers, processes=not threads, shard=shard
             ),
@@ -116,7 +116,7 @@ def command(
     else:
         on = choose_device(device)
         here = [one for one in requests if not dry_run or _at_hand(one)]
-        jobs = ask.load_jobs(here, on, accept, precision=precision, compiled=compile_)
+        jobs = ask.load_jobs(here, on, accept, precision=precision, compiled=compile_, held=held)
         _say_plan(jobs, found, on, output, precision)
         if dry_run:
             return

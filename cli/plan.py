@@ -43,33 +43,39 @@ def command(
     resample: ask.Resample = False,
     accept: ask.Accept = [],  # noqa: B006
     device: ask.Device = "auto",
+    precision: ask.Precision = "auto",
     batch_size: ask.BatchSize = "auto",
     workers: ask.Workers = -1,
     threads: ask.Threads = False,
+    shard: Annotated[str, typer.Option(help="3/20: the third of twenty parts of the images.")] = "",
     recipe: ask.Recipe = None,
 ) -> None:
     """What an extraction will cost: images, operations, bytes, disk, memory, and hours on 1, 2, 4 and 8 devices.
 
-    Takes the options of `featx extract`. Operations are counted without weights and without a GPU. Hours come from a
-    probe: a few images, evenly spread, go through the engine on this machine's device into a file that is thrown
-    away. `--probe 0` leaves that out, and downloads nothing. The exit code is 3 where images of the probe fail.
+    Takes those options of `featx extract` that change the cost. Operations are counted without weights and without a
+    GPU. Hours come from a probe: a few images, evenly spread, go through the engine on this machine's device into a
+    file that is thrown away. `--probe 0` leaves that out, and downloads nothing. The exit code is 3 where images of
+    the probe fail.
 
     \b
     Example:
     featx plan images.csv -n squeezenet1_0.imagenet -n sfcn.ukb_age --resample
     """
+    from featx.extraction.jobarray import take_shard
     from featx.images.contract import check_accepted
     from featx.images.index import index_images
 
     requests = ask.requests_of(network, weights, tap, axis, pool, slices, size, channels, resample, recipe)
     check_accepted(accept)
-    found = index_images(images)
+    found = take_shard(index_images(images), shard)
     ask.check_torch("plan")
     from featx.extraction import cost
     from featx.extraction.device import choose_device
+    from featx.extraction.parts import read_precisions
 
     on = choose_device(device)
-    jobs = ask.load_jobs(requests, on, accept) if probe or all(map(ask.at_hand, requests)) else None
+    ways = {"precision": "float32" if shard and precision == "auto" else precision, "held": read_precisions(output)}
+    jobs = ask.load_jobs(requests, on, accept, **ways) if probe or all(map(ask.at_hand, requests)) else None
     todo = _say_images(found, jobs, output)
     costs = [cost.count_cost(one) for one in requests]
     _say_costs(costs, requests, len(todo), output)

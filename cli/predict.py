@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featx import schema
 from featx_cli.console import SOME_FAILED, say
+from featx_cli.options import Also
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from featx.analysis.features import Images
 
 
 def command(
@@ -23,6 +30,7 @@ def command(
     phenotypes: Annotated[
         Path | None, typer.Option(help="The new people's confounds and sites, where the head uses any.")
     ] = None,
+    also: Also = [],  # noqa: B006 - typer copies it
     allow_training_people: Annotated[
         bool,
         typer.Option("--allow-training-people", help="Predict them too, flagged in the column was_trained_on."),
@@ -36,17 +44,17 @@ def command(
     (.../slices) are aggregated as the head wants them, where it does not hold them so.
 
     \b
-    Example:
+    Examples:
     featx predict run/heads/age--ridge--squeezenet1_0.imagenet.npz new.h5 -o ages.csv
+    featx predict run/heads/HEAD.npz new.h5 --phenotypes people.csv --also qc/qc.csv    # confounds: site, sharpness
     """
     from featx import store
     from featx.analysis.aggregate import source_of
-    from featx.analysis.cohort.phenotypes import read_phenotypes
     from featx.analysis.features import Images, some
     from featx.analysis.runs.bundle import read_bundle
     from featx.analysis.runs.prediction import features_of, predict
     from featx.errors import BundleError
-    from featx_cli.request import holders, pairs, read_as, read_table_set
+    from featx_cli.request import holders, images_of, pairs, read_as, read_table_set
 
     store.check_writable(output)
     bundle = read_bundle(head)
@@ -64,7 +72,7 @@ def command(
             f"new features must be given; {head.name} needs {', '.join(map(repr, features_of(bundle)))}; give the "
             "feature file, or --table NAME=FILE"
         )
-    people = None if phenotypes is None else read_phenotypes(phenotypes).table
+    people = _people(phenotypes, also, images_of(sets) if sets else None)
     found = predict(bundle, sets, people, allow_training_people=allow_training_people)
     id_column, asked = schema.IMAGE_ID, {str(image) for one in sets for image in one.image_id}
     if not sets and people is not None:
@@ -81,3 +89,28 @@ def command(
             f"value, a confound or a site: {some(left_out, 10)}"
         )
         raise typer.Exit(SOME_FAILED)
+
+
+def _people(phenotypes: Path | None, also: Sequence[Path], images: Images | None) -> pd.DataFrame | None:
+    """The table of the new people with its further columns, those of images in the row of each image.
+
+    Parameters
+    ----------
+    phenotypes : Path or None
+        Of people; without it, the first of `also` stands for it.
+    also : sequence of Path
+        As in `featx fit`.
+    images : Images or None
+        Those to be predicted; without features, they are the rows of the table that has image_id.
+    """
+    from featx.analysis.cohort.phenotypes import add_columns, read_phenotypes
+
+    tables = {path: read_phenotypes(path) for path in ([] if phenotypes is None else [phenotypes]) + list(also)}
+    if not tables:
+        return None
+    is_of_images = {path: schema.IMAGE_ID in one.table for path, one in tables.items()}
+    first, *others = sorted(tables, key=lambda path: is_of_images[path] == (images is not None))
+    found = tables[first]
+    for path in others:
+        found = add_columns(found, tables[path], str(path), images if is_of_images[path] else None)
+    return found.table

@@ -43,6 +43,11 @@ def command(
     be measured are told in failures.csv (exit code 3). After a kill, the same command goes on; run again later, it
     measures what is new or has changed.
 
+    With --features, feature_distance joins them: how far an image lies from the others in principal components of the
+    features or off them, in robust standard deviations beyond the usual. It sees much that is unusual together or one
+    thing that is far off; of a single feature it counts ten standard deviations at most, and where images are fewer
+    than five per feature, what is unusual only in how features go together may escape it.
+
     The numbers can be confounds or filters: --also qc/qc.csv gives each image its own row.
 
     \b
@@ -122,7 +127,7 @@ def _write(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     """Write the table in the order of image ids, whole or not at all."""
     beside = path.with_name(f".{path.name}.part")
     try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
+        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # ids as on disk
             writer = csv.DictWriter(file, schema.names(schema.QUALITY), lineterminator="\n")
             writer.writeheader()
             writer.writerows(sorted(rows, key=lambda row: row[schema.IMAGE_ID]))

@@ -48,7 +48,7 @@ def make_request(wish: Asked, **more: Any) -> Request:
     files, phenotypes, of_images = _inputs(wish)
     sets, combinations, sources = _sets(wish, files)
     for path, table in of_images.items():
-        phenotypes = add_columns(phenotypes, table, str(path), _images_of(sets.values()))
+        phenotypes = add_columns(phenotypes, table, str(path), images_of(sets.values()))
     targets = _targets(wish, phenotypes)
     given = _given(wish, phenotypes)
     n_repeats = wish.repeats if given is None else int(given["repeat"].max()) + 1
@@ -118,7 +118,7 @@ def _inputs(wish: Asked) -> tuple[list[Path], Phenotypes, dict[Path, Phenotypes]
     return files, phenotypes, of_images
 
 
-def _images_of(sets: Iterable[FeatureSet]) -> Images:
+def images_of(sets: Iterable[FeatureSet]) -> Images:
     """All images of feature sets, each once."""
     found = {
         str(image): (image, person, session)

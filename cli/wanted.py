@@ -64,8 +64,9 @@ Threads = Annotated[bool, typer.Option(help="Decode in threads, not in processes
 Precision = Annotated[
     str,
     typer.Option(
-        help="auto, float32, tf32, float16 or bfloat16. auto is float32, or the fastest that `featx doctor "
-        "--precision` measured to be within 1e-3 of it on this device; what ran stands in the feature file.",
+        help="auto, float32, tf32, float16 or bfloat16. auto is what the output holds already, else float32, or the "
+        "fastest that `featx doctor --precision` measured to be within 1e-3 of it on this device (not with --shard, "
+        "--gpus or --scheduler, where devices may differ). What ran stands in the feature file.",
     ),
 ]
 Recipe = Annotated[
@@ -129,7 +130,7 @@ def load_jobs(requests: Sequence[Request], device: str, accept: Sequence[str], *
     Parameters
     ----------
     ways
-        precision and compiled, as `featx.extraction.job.load_job` takes them.
+        precision, compiled and held, as `featx.extraction.job.load_job` takes them.
     """
     from featx.extraction.job import load_job
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
@@ -15,14 +17,14 @@ Failure = dict[str, str]
 
 
 def still_failing(failures: Iterable[Failure], done: Mapping[str, Set[str]]) -> list[Failure]:
-    """The last failure of each image and network that has no row by now.
+    """The last failure of each image and network that lacks a row of one of the network's sets.
 
     Parameters
     ----------
     failures : iterable of dict
         Rows of `featx.schema.FAILURES`, from old to new.
     done : mapping of str to set of str
-        Ids of the images that have a row, by set.
+        Ids of the images that have a row, by set; none of a set that is still to be made.
 
     Examples
     --------
@@ -37,6 +39,21 @@ def still_failing(failures: Iterable[Failure], done: Mapping[str, Set[str]]) -> 
         by_network[network] = by_network.get(network, ids) & ids
     by_network[""] = set.intersection(*map(set, by_network.values())) if by_network else set()  # a failure of all
     return [last[key] for key in sorted(last) if key[0] not in by_network.get(key[1], set())]
+
+
+def sets_of_jobs(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """Names of the sets that jobs were to make, as their records say; none of a damaged one.
+
+    Examples
+    --------
+    >>> sets_of_jobs([{"record": '{"record": {"sets": {"net": ["net/axial/t/mean"]}}}'}, {"record": "?"}])
+    ['net/axial/t/mean']
+    """
+    names: list[str] = []
+    for row in rows:
+        with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError):
+            names += [name for some in json.loads(row["record"])["record"]["sets"].values() for name in some]
+    return names
 
 
 def all_accepted(rows: Iterable[Failure]) -> list[Failure]:

@@ -172,7 +172,12 @@ QUALITY = (
     Column("p05", "float", "5th percentile of the foreground, in grey values of the image"),
     Column("p50", "float", "median of the foreground"),
     Column("p95", "float", "95th percentile of the foreground"),
-    Column("feature_distance", "float", "from the middle of all images, in features of a network"),
+    Column(
+        "feature_distance",
+        "float",
+        "from the others in features of a network, in robust standard deviations beyond the usual (0); of a single "
+        "feature ten count at most, and with fewer than five images per feature it may miss unusual combinations",
+    ),
     Column("feature_rank", "int", "1 for the largest distance"),
 )
 

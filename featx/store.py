@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from featx import schema
 from featx.errors import StoreError, first_line, known
 from featx.featureset import FeatureSet, digest, feature_key
 from featx.merging import Failure as Failure
-from featx.merging import all_accepted, check_one_person, last_jobs, made_in_ways, still_failing
+from featx.merging import all_accepted, check_one_person, last_jobs, made_in_ways, sets_of_jobs, still_failing
 
 CHUNK_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 25  # rows are merged by that many, so that each source is read in long runs
@@ -85,9 +85,12 @@ def read_ids(*paths: Path) -> Done:
     for path in paths:
         with _open(path) as file:
             for name in _set_names(file):
-                if (key := _provenance_key(file, name, path)) != keys.setdefault(name, key):
+                facts = file[f"{schema.SETS}/{name}"].attrs
+                # Recomputed once a set: parts are many, and each is checked again when it is merged.
+                key = str(facts[schema.KEY]) if name in keys else _provenance_key(file, name, path)
+                if key != keys.setdefault(name, key):
                     raise made_in_ways(name, 2, paths)
-                written = str(file[f"{schema.SETS}/{name}"].attrs[schema.IDS_SHA256])
+                written = str(facts[schema.IDS_SHA256])
                 if written not in people:
                     image_id, *person = _checked_ids(file, name, path)
                     people[written] = dict(zip(image_id, zip(*person, strict=True), strict=True))
@@ -97,6 +100,18 @@ def read_ids(*paths: Path) -> Done:
         if digests not in joined:
             joined[digests] = dict(one for sha256 in digests for one in people[sha256].items())
     return {name: (key, joined[tuple(lists[name])]) for name, key in keys.items()}
+
+
+def read_precisions(*paths: Path) -> dict[str, str]:
+    """The precision of the first set there is of each network (with its weights)."""
+    found: dict[str, str] = {}
+    for path in paths:
+        with _open(path) as file:
+            for name in _set_names(file):
+                network = name.split("/")[0]
+                if network not in found:
+                    found[network] = str(file[f"{schema.SETS}/{name}"].attrs["precision"])
+    return found
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -278,7 +293,7 @@ def write_sets(
         _write_rows(file, schema.JOBS_GROUP, jobs)
 
 
-def merge_files(sources: Sequence[Path], output: Path) -> None:
+def merge_files(sources: Sequence[Path], output: Path, wanted: Iterable[str] | None = ()) -> None:
     """Merge feature files into one, in memory that does not grow with the number of images.
 
     Parameters
@@ -288,11 +303,14 @@ def merge_files(sources: Sequence[Path], output: Path) -> None:
         `output` may be among them.
     output : Path
         Replaced in one step.
+    wanted : iterable of str, optional
+        Names of sets that are to be made, besides those that the sources' jobs were to make: a failure is over when
+        its image has a row in all sets of its network. None keeps all failures, as for a merge of some parts.
 
     Raises
     ------
     StoreError
-        Two sources hold one set under different keys, or one image as of different people.
+        A source is damaged; two hold one set under different keys, or one image as of different people.
     """
     with contextlib.ExitStack() as stack:
         files = [(path, stack.enter_context(_open(path))) for path in sources]
@@ -305,7 +323,9 @@ def merge_files(sources: Sequence[Path], output: Path) -> None:
             for name in sorted(holders):
                 done[name] = _merge_set(merged, name, holders[name])
             rows = {table: [row for _, file in files for row in _rows(file, table)] for table in _TABLES}
-            _write_rows(merged, schema.FAILURES_GROUP, still_failing(rows[schema.FAILURES_GROUP], done))
+            to_be = [] if wanted is None else [*wanted, *sets_of_jobs(rows[schema.JOBS_GROUP])]
+            known_by_now: dict[str, set[str]] = {} if wanted is None else {name: set() for name in to_be} | done
+            _write_rows(merged, schema.FAILURES_GROUP, still_failing(rows[schema.FAILURES_GROUP], known_by_now))
             _write_rows(merged, schema.ACCEPTED_GROUP, all_accepted(rows[schema.ACCEPTED_GROUP]))
             _write_rows(merged, schema.JOBS_GROUP, last_jobs(rows[schema.JOBS_GROUP]))
 
@@ -334,10 +354,20 @@ def _merge_set(merged: h5py.File, name: str, holders: list[tuple[Path, h5py.File
             here = np.flatnonzero(source[take] == at)
             rows = row[take[here]]  # ascending: every source is sorted by image id
             low, high = int(rows[0]), int(rows[-1]) + 1
-            block[here] = datasets[at][low:high][rows - low]
+            block[here] = _read_rows(datasets[at], low, high, holders[at][0])[rows - low]
         group[schema.FEATURES][start : start + len(take)] = block
     _write_ids(group, [column[first] for column in columns])
     return set(columns[0])
+
+
+def _read_rows(dataset: h5py.Dataset, low: int, high: int, path: Path) -> NDArray[np.float32]:
+    try:
+        return np.asarray(dataset[low:high])
+    except (OSError, RuntimeError) as error:  # a checksum that does not hold
+        raise StoreError(
+            f"a feature file must read back whole; {path} does not ({first_line(error)}); it is damaged: remove it, "
+            "and extract again: only its images are done anew"
+        ) from error
 
 
 @contextlib.contextmanager

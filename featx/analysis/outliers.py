@@ -33,10 +33,10 @@ WORSE = {
 }
 MAD_TO_SD = 1.4826
 MEAN_TO_SD = 1.2533
-VARIANCE_KEPT = 0.9
 IMAGES_PER_COMPONENT = 5
-MOST_OF_ONE = 5.0  # robust standard deviations
-
+MOST_OF_ONE = 10.0  # robust standard deviations
+NARROWEST = 1e-4  # of the widest component: features that are sums of others (logits, say) differ by rounding
+ROUNDING = 1e-10  # of a sum of squares
 
 Row = dict[str, str]
 
@@ -73,6 +73,18 @@ def robust_z(values: Floats) -> Floats:
     """
     median, unit = centre_and_unit(values)
     return (values - median) / unit if unit > 0 else np.where(np.isnan(values), np.nan, 0.0)
+
+
+def number(text: str) -> float:
+    """A number of a table; NaN where there is none, or none that is finite.
+
+    Examples
+    --------
+    >>> number("1.5"), number(""), number("inf")
+    (1.5, nan, nan)
+    """
+    value = float(text or "nan")
+    return value if np.isfinite(value) else float("nan")
 
 
 def centre_and_unit(values: Floats) -> tuple[float, float]:
@@ -113,14 +125,18 @@ def worst_first(numbers: Mapping[str, Floats]) -> Outliers:
 
 
 def feature_distances(X: NDArray[np.floating]) -> Floats:
-    """Distances of images from the middle of all, in features: 1 is usual.
+    """How far images are from all others, in features: robust standard deviations beyond the usual, which is 0.
 
-    Features are centred by their medians and divided by their robust standard deviations, of which one feature
-    counts five at most: many a feature of a network is 0 but in one image. Principal components are
-    those of directions, every image at length 1, so that no single one makes a component of its own (Locantore et
-    al. 1999, Test 8:1); those that hold 90 % of their variance are kept, one per five images at most. Each component
-    is again divided by its own robust standard deviation, and the distance is the root of their mean square: a robust
-    Mahalanobis distance in many dimensions, as in PCOut (Filzmoser et al. 2008, Comput Stat Data Anal 52:1694).
+    Features are centred by their medians and divided by their robust standard deviations (as in `robust_z`), of which
+    one feature counts ten at most: many a feature of a network is 0 but in one image. So a single wild feature among
+    hundreds that vary counts no more than ten would. Principal components are those of directions, every image at
+    length 1, so that no single one makes a component of its own (Locantore et al. 1999, Test 8:1); one per five
+    images is kept, and none narrower than a ten-thousandth of the widest, which is rounding. Two distances are taken,
+    as in ROBPCA (Hubert et al. 2005, Technometrics 47:64): the score distance, within the components, each in its own
+    robust standard deviations, and the orthogonal distance, of what the components leave. Either to the power 2/3 is
+    near normal (Wilson & Hilferty 1931), and is told as a `robust_z` over the images; the larger one counts. With at
+    least five images per feature all components are kept, and this is a robust Mahalanobis distance; with fewer, what
+    lies apart in a direction that is narrow and not kept is seen by its plain size alone.
 
     Parameters
     ----------
@@ -140,17 +156,27 @@ def feature_distances(X: NDArray[np.floating]) -> Floats:
     away = (away[:, unit > 0] / unit[unit > 0]).clip(-MOST_OF_ONE, MOST_OF_ONE)
     if not away.size:
         return np.zeros(len(X))
+    scores = away @ _axes(away, max(1, len(X) // IMAGES_PER_COMPONENT))
+    middle, width = np.array([centre_and_unit(column) for column in scores.T]).T
+    kept = width > NARROWEST * width.max()
+    within = np.square((scores[:, kept] - middle[kept]) / width[kept]).sum(axis=1)
+    whole = np.square(away).sum(axis=1)
+    beyond = whole - np.square(scores[:, kept]).sum(axis=1)
+    beyond[beyond < ROUNDING * whole] = 0.0
+    distances: Floats = np.maximum(robust_z(np.cbrt(within)), robust_z(np.cbrt(beyond)))
+    return distances
+
+
+def _axes(away: Floats, most: int) -> Floats:
+    """Principal components of the directions of rows, orthonormal, the widest first; none that are mere rounding."""
     length = np.linalg.norm(away, axis=1, keepdims=True)
     directions = np.divide(away, length, out=np.zeros_like(away), where=length > 0)
     is_wide = len(away) <= away.shape[1]
     variance, vectors = np.linalg.eigh(directions @ directions.T if is_wide else directions.T @ directions)
-    variance, vectors = variance[::-1].clip(min=0), vectors[:, ::-1]
-    enough = int(np.searchsorted(np.cumsum(variance) / variance.sum(), VARIANCE_KEPT)) + 1
-    kept = max(1, min(enough, len(X) // IMAGES_PER_COMPONENT))
-    axes = directions.T @ vectors[:, :kept] if is_wide else vectors[:, :kept]  # their lengths do not matter
-    z = np.column_stack([robust_z(column) for column in (away @ axes).T])
-    distances: Floats = np.sqrt(np.square(z).mean(axis=1))
-    return distances
+    variance, vectors = variance[::-1], vectors[:, ::-1]
+    n = min(most, int((variance > ROUNDING * variance[0]).sum()))
+    axes: Floats = directions.T @ vectors[:, :n] / np.sqrt(variance[:n]) if is_wide else vectors[:, :n]
+    return axes
 
 
 def distances_in(sets: Sequence[FeatureSet]) -> dict[str, float]:
@@ -163,15 +189,20 @@ def distances_in(sets: Sequence[FeatureSet]) -> dict[str, float]:
     return {str(image_id): float(far) for image_id, far in zip(features.images.image_id, distances, strict=True)}
 
 
+def _finite(row: Row) -> Row:
+    names = {one.name for one in schema.QUALITY if one.dtype == "float"}
+    return {name: text if name not in names or np.isfinite(number(text)) else "" for name, text in row.items()}
+
+
 def quality_rows(measured: Sequence[Row], distances: Mapping[str, float] | None = None) -> list[Row]:
     """Rows of `featx.schema.QUALITY`, ranked, the worst first.
 
     Parameters
     ----------
     measured : sequence of dict
-        The ids and the numbers of each image as text, "" where there is none.
+        The ids and the numbers of each image as text, "" where there is none; one that is not finite becomes "".
     distances : mapping of str to float, optional
-        Of `read_distances`.
+        Of `distances_in`.
 
     Raises
     ------
@@ -181,7 +212,7 @@ def quality_rows(measured: Sequence[Row], distances: Mapping[str, float] | None 
     if not measured:
         return []
     ids = [row[schema.IMAGE_ID] for row in measured]
-    rows = [dict.fromkeys(schema.names(schema.QUALITY), "") | row for row in measured]
+    rows = [dict.fromkeys(schema.names(schema.QUALITY), "") | _finite(row) for row in measured]
     if distances is not None:
         far = np.array([distances.get(one, np.nan) for one in ids])
         if np.isnan(far).all():
@@ -194,7 +225,7 @@ def quality_rows(measured: Sequence[Row], distances: Mapping[str, float] | None 
         for row, distance, at in zip(rows, far, place, strict=True):
             if not np.isnan(distance):
                 row["feature_distance"], row["feature_rank"] = f"{distance:.6g}", str(at)
-    found = worst_first({name: np.array([float(row[name] or "nan") for row in rows]) for name in WORSE})
+    found = worst_first({name: np.array([number(row[name]) for row in rows]) for name in WORSE})
     for row, rank, distance, by in zip(rows, found.rank, found.distance, found.worst_by, strict=True):
         row["rank"], row["outlier"], row["worst_by"] = str(rank), f"{distance:.4g}", by
     return sorted(rows, key=lambda row: int(row["rank"]))

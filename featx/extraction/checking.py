@@ -156,7 +156,7 @@ def _facts(volume: Volume | None, findings: Findings | None) -> Row:
         return {}
     facts = {
         "orientation": orientation(volume.affine),
-        "shape": "x".join(map(str, volume.data.shape)),
+        "shape": "x".join(map(str, volume.stored.shape)),
         "voxel_mm": "x".join(f"{mm:.4g}" for mm in voxel_sizes_mm(volume.affine)),
     }
     if findings is not None:

@@ -17,7 +17,7 @@ from featx.errors import NetworkError, first_line
 from featx.extraction.device import full_float32
 from featx.extraction.loading import Need, make_need
 from featx.extraction.plan import PlannedSet, Request, label, plan_sets
-from featx.extraction.precision import FLOAT32, check_precision, choose, read_noted, under
+from featx.extraction.precision import AUTO, FLOAT32, available, check_precision, choose, read_noted, under
 from featx.images.contract import check_accepted
 from featx.images.volume import Volume, grid_affine
 from featx.networks.look import to_volumes
@@ -67,6 +67,7 @@ def load_job(
     accept: Sequence[str] = (),
     precision: str = FLOAT32,
     compiled: bool = False,
+    held: Mapping[str, str] | None = None,
 ) -> Job:
     """Load the network of a request and put it on a device.
 
@@ -79,6 +80,8 @@ def load_job(
         it is close enough to float32.
     compiled : bool
         Let torch compile the blocks between the taps; the first images then take up to a minute.
+    held : mapping of str to str, optional
+        In which precision an output holds networks, by label: "auto" goes on in it.
 
     Raises
     ------
@@ -94,7 +97,10 @@ def load_job(
     loaded = load_network(request.sheet, request.weights, cache, on_progress)
     sheet = replace(request.sheet, recipe=request.recipe)
     read = make_reader(loaded.network.to(device), sheet, request.taps, request.poolings, compiled=compiled)
-    word = choose(precision, read_noted(request.sheet.name, loaded.sha256, cache, device))
+    name = label(request.sheet.name, loaded.tag)
+    goes_on = precision == AUTO and (held or {}).get(name) in available(device)
+    noted = read_noted(request.sheet.name, loaded.sha256, cache, device)
+    word = (held or {})[name] if goes_on else choose(precision, noted)
     with under(word, device):
         made = try_out(read, sheet, device)
     weights = {"weights": loaded.weights, "weights_sha256": loaded.sha256}
@@ -109,7 +115,6 @@ def load_job(
         return rows
 
     recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)
-    name = label(request.sheet.name, loaded.tag)
     need = make_need(
         name,
         recipe_key,

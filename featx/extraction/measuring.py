@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def picture_name(image_id: str) -> str:
     >>> picture_name("sub-01_ses-2")
     'sub-01_ses-2-ae51ca8c.webp'
     """
-    mark = hashlib.sha256(image_id.encode()).hexdigest()[:8]
+    mark = hashlib.sha256(image_id.encode(errors="surrogateescape")).hexdigest()[:8]  # a file's name may be no UTF-8
     return f"{_UNSAFE.sub('_', image_id)[:100]}-{mark}.webp"
 
 
@@ -103,7 +104,7 @@ def _measure_image(image: Image) -> tuple[_Found | None, str, Failure | None]:
     def look() -> _Found:
         check_values(volume, where(image))
         numbers = dataclasses.asdict(measure(volume))
-        told = {name: "" if number != number else f"{number:.6g}" for name, number in numbers.items()}
+        told = {name: f"{number:.6g}" if math.isfinite(number) else "" for name, number in numbers.items()}
         return _Found(told, encode_picture(mid_slices(volume, height=PICTURE_HEIGHT), "webp"))
 
     found, failure = attempt(look, image.image_id, "", "check")
@@ -115,8 +116,8 @@ def _pictures(folder: Path) -> Path:
 
 
 def _key(image: Image) -> str:
-    """Digest of where an image is, and of size and time of its files."""
-    facts: list[object] = [_VERSION, where(image), image.mask]
+    """Digest of where an image is (of a URL all, also what `where` leaves out), and of size and time of its files."""
+    facts: list[object] = [_VERSION, str(image.path), image.member, image.mask]
     for path in (image.path, image.mask):
         try:
             stat = os.stat(path)

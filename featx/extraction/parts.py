@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import socket
@@ -30,7 +31,7 @@ from featx.store import Failure
 
 PART_SECONDS = 30.0
 PART_ROWS = 256
-BLOCK_BYTES = 1 << 25  # of the rows of one set
+BLOCK_BYTES = 1 << 28  # of the rows of all sets; they are held twice
 PARTS_AT_ONCE = 400
 
 _WRITER = re.compile(r"\.part-\d+-(?P<host>[^-]+)-(?P<pid>\d+)-")
@@ -59,6 +60,17 @@ def read_done(output: Path) -> dict[str, tuple[str, dict[str, tuple[str, str]]]]
                 raise  # else another writer has merged a part meanwhile: look again
 
 
+def read_precisions(output: Path) -> dict[str, str]:
+    """In which precision the output and its parts hold each network (with its weights)."""
+    while True:
+        sources = _sources(output)
+        try:
+            return store.read_precisions(*sources)
+        except StoreError:
+            if all(path.exists() for path in sources):
+                raise
+
+
 @contextlib.contextmanager
 def write_parts(
     output: Path, planned: Mapping[str, PlannedSet], part_seconds: float
@@ -69,7 +81,7 @@ def write_parts(
     copied into blocks that are made twice and used in turns: kept where the network's activations come and go, they
     would leave holes in the heap and cost twenty megabytes an image until they are written.
     """
-    gathered, spare = _Gathered(), _Gathered()
+    gathered, spare = _Gathered(len(planned)), _Gathered(len(planned))
     landing: Future[None] | None = None
     since = time.monotonic()
 
@@ -109,9 +121,16 @@ def write_parts(
 
 
 class _Gathered:
-    """What is not written yet: rows by set in blocks that are made once, their images, failures, accepted misfits."""
+    """What is not written yet: rows by set in blocks that are made once, their images, failures, accepted misfits.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    n_sets : int
+        Among which the bytes of the blocks are shared out.
+    """
+
+    def __init__(self, n_sets: int) -> None:
+        self.block_bytes = BLOCK_BYTES // max(1, n_sets)
         self.blocks: dict[str, NDArray[np.float32]] = {}
         self.images: dict[str, list[Image]] = {}
         self.failures: list[Failure] = []
@@ -128,7 +147,7 @@ class _Gathered:
         full = False
         for name, row in result.rows.items():
             if name not in self.blocks:
-                rows = max(1, min(PART_ROWS, BLOCK_BYTES // row.nbytes))
+                rows = max(1, min(PART_ROWS, self.block_bytes // row.nbytes))
                 self.blocks[name] = np.empty((rows, *row.shape), np.float32)
             here = self.images.setdefault(name, [])
             self.blocks[name][len(here)] = row
@@ -178,17 +197,27 @@ def collect(output: Path) -> None:
         return
     with output.with_name(f".{output.name}.lock").open("a") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
+        _unlink([*output.parent.glob(f".{output.name}.*.tmp")])  # of merges that were killed
         while len(parts := sorted(folder.glob("part-*.h5"))) > PARTS_AT_ONCE:
             for at in range(0, len(parts), PARTS_AT_ONCE):  # fewer than may be open; each row once a round
                 some = parts[at : at + PARTS_AT_ONCE]
-                store.merge_files(some, some[-1].with_name(f"{some[-1].stem}-merged.h5"))
+                store.merge_files(some, some[-1].with_name(f"{some[-1].stem}-merged.h5"), None)
                 _unlink(some)
         if parts:
-            store.merge_files(_sources(output), output)
+            store.merge_files(_sources(output), output, _to_be_made(folder))
             _unlink(parts)
         _unlink([path for path in folder.glob(".part-*.tmp") if _is_left_behind(path)])
         with contextlib.suppress(OSError):  # another writer's parts have come meanwhile
             folder.rmdir()
+
+
+def _to_be_made(folder: Path) -> list[str]:
+    """Names of the sets that writers are to make, as their records say."""
+    names: list[str] = []
+    for path in folder.glob("job-*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
+            names += [name for some in json.loads(path.read_text("utf-8"))["sets"].values() for name in some]
+    return names
 
 
 def _is_left_behind(path: Path) -> bool:

@@ -321,6 +321,10 @@ def pack_records(folder: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what processes that were killed before their first record, or while they wrote it, have left behind."""
+    for path in folder.glob("job-*.json"):  # of a writer that was taken for dead, and told more after it was packed
+        with contextlib.suppress(FileNotFoundError):
+            if not path.with_suffix(".images").exists() and time.time() - path.stat().st_mtime > SILENT_S:
+                path.unlink()
     for path in [*folder.glob("job-*.images"), *folder.glob(".job-*.tmp")]:
         writer = path.name.removeprefix(".").removesuffix(".tmp").removesuffix(".json").removesuffix(".images")
         with contextlib.suppress(FileNotFoundError):

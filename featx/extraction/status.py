@@ -133,7 +133,8 @@ def sum_up(
     failures : sequence of dict
         From old to new.
     """
-    failing = still_failing(failures, {name: people.keys() for name, people in done.items()})
+    to_be = {name: set[str]() for record, _ in told for names in record.sets.values() for name in names}
+    failing = still_failing(failures, to_be | {name: set(people) for name, people in done.items()})
     asked, missing = _wanted(done, told)
     networks: dict[str, Progress] = {}
     failed: set[str] = set()

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from featx.errors import DeviceError
 from featx.extraction.loader import AHEAD
 from featx.extraction.loading import Loaded, Need, died, load_image
 from featx.images.image import Image
@@ -179,7 +180,9 @@ class Pool:
             sent = future.result()
         except BrokenProcessPool:
             sent = self._alone(slot, item)
-            for at, (other, its, _) in enumerate(waiting):  # each alone, for any of them may be the culprit
+            for at, (other, its, begun) in enumerate(waiting):  # each alone, for any of them may be the culprit
+                if begun.done() and not begun.cancelled() and begun.exception() is None:
+                    continue
                 done: Future[Sent] = Future()
                 done.set_result(self._alone(its, other))
                 waiting[at] = (other, its, done)
@@ -194,6 +197,13 @@ class Pool:
                 return self.executor.submit(self.load_into, slot, *item).result()
         self.close()
         self.executor = self._begin()
+        try:
+            self.executor.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            raise DeviceError(
+                "processes that decode must start on this machine; they end at once; look at its memory and its log, "
+                'put a script of your own under `if __name__ == "__main__":`, or decode in --threads'
+            ) from error
         return died(*item), {}
 
 

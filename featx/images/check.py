@@ -57,7 +57,7 @@ def check_grid(volume: Volume, grid: Grid, network: str, where: str) -> None:
     ImageError
         wrong-grid, oblique or wrong-place.
     """
-    check_lattice(volume.data.shape, volume.affine, grid, network, where)
+    check_lattice(volume.stored.shape, volume.affine, grid, network, where)
 
 
 def check_lattice(shape: tuple[int, ...], affine: NDArray[np.float64], grid: Grid, network: str, where: str) -> None:

@@ -12,6 +12,8 @@ import contextlib
 import importlib
 import io
 import lzma
+import re
+import struct
 import sys
 import urllib.parse
 import zipfile
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from featx.errors import DependencyError, ImageError, first_line, known
-from featx.images.image import Image
+from featx.images.image import Image, shown, where
 
 REMOTE = ("abfs", "abfss", "az", "ftp", "gcs", "gs", "http", "https", "memory", "s3", "s3a")
 QUERIED = ("http", "https")  # what follows a ? is no part of the name
@@ -37,7 +39,18 @@ _FOREIGN = {
     "google.auth.exceptions": ("GoogleAuthError",),
     "azure.core.exceptions": ("AzureError",),
 }
-_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+# A name that is no text, a number beyond the file, an unknown method: the list of a damaged archive may say anything.
+_BAD_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+    struct.error,
+)
+_URL = re.compile(r"[a-z][a-z0-9+.]*://[^\s'\"<>]+", re.IGNORECASE)
 
 
 # --- names ----------------------------------------------------------------------------------------------------
@@ -91,7 +104,7 @@ def located(text: str) -> tuple[Path | str, str]:
     if not text or "::" in text or text.startswith("zip://"):
         raise ImageError(
             "remote",
-            f"a chain of URLs must be zip://MEMBER::ARCHIVE; got {'zip://' + member + '::' if member else ''}{text}; "
+            f"a chain of URLs must be zip://MEMBER::ARCHIVE; got {'zip://' + member + '::' if member else ''}{shown(text)}; "
             "unpack what is packed twice, and name the archive after '::'",
         )
     if text.startswith("file://"):
@@ -107,7 +120,7 @@ def _check_protocol(url: str) -> None:
     if protocol not in REMOTE or "::" in url:
         raise ImageError(
             "remote",
-            f"a URL must be of a protocol that only fetches; got {url}; {known(REMOTE)}, and file and zip; "
+            f"a URL must be of a protocol that only fetches; got {shown(url)}; {known(REMOTE)}, and file and zip; "
             "copy the file to one of them",
         )
 
@@ -154,6 +167,19 @@ def list_members(path: Path | str) -> list[str]:
         return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
 
 
+def checksum(path: Path | str, member: str) -> tuple[int, int]:
+    """Checksum (CRC-32) and size in bytes of a member, as the archive's list says; it is not read.
+
+    Raises
+    ------
+    ImageError
+        As `read_bytes`.
+    """
+    with _opened(path) as file, _archive(file, path) as archive:
+        entry = _entry(archive, path, member)
+        return entry.CRC, entry.file_size
+
+
 def check_openable(image: Image) -> None:
     """Refuse an image whose file, member or mask is not there or is empty, without reading it whole.
 
@@ -167,7 +193,7 @@ def check_openable(image: Image) -> None:
     if image.member:
         with _opened(image.path) as file, _archive(file, image.path) as archive:
             if _entry(archive, image.path, image.member).file_size == 0:
-                raise _empty(f"{image.path}: {image.member}")
+                raise _empty(where(image))
     else:
         _check_file(image.path)
     if image.mask:
@@ -192,13 +218,13 @@ def _check_file(path: Path | str) -> None:
 def _missing(path: Path | str, error: OSError) -> ImageError:
     return ImageError(
         "missing-file",
-        f"an image must be a readable file; {path} is not ({error.strerror}); mend the path, or index again",
+        f"an image must be a readable file; {shown(path)} is not ({error.strerror}); mend the path, or index again",
     )
 
 
 def _empty(what: Path | str) -> ImageError:
     return ImageError(
-        "truncated", f"an image must hold data; {what} is empty; copy or download it again, or leave it out"
+        "truncated", f"an image must hold data; {shown(what)} is empty; copy or download it again, or leave it out"
     )
 
 
@@ -211,10 +237,12 @@ def _archive(file: BinaryIO, path: Path | str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
+    except ImageError:  # a ValueError too
+        raise
     except _BAD_ARCHIVE as error:
         raise ImageError(
             "unreadable",
-            f"an archive must be a whole zip file; {path} is not ({first_line(error)}); copy or download it again",
+            f"an archive must be a whole zip file; {shown(path)} is not ({first_line(error)}); copy or download it again",
         ) from error
 
 
@@ -222,23 +250,25 @@ def _entry(archive: zipfile.ZipFile, path: Path | str, member: str) -> zipfile.Z
     """The one entry of that name, if it can be read within bounds."""
     entries = [entry for entry in archive.infolist() if entry.filename == member]
     if not entries:
-        raise ImageError("missing-member", f"an archive must hold the image; {path} holds no {member}; index again")
+        raise ImageError(
+            "missing-member", f"an archive must hold the image; {shown(path)} holds no {member}; index again"
+        )
     if len({(entry.CRC, entry.file_size) for entry in entries}) > 1:
         raise ImageError(
             "unreadable",
-            f"a name must stand for one file of an archive; {path} holds {len(entries)} that differ under {member}; "
+            f"a name must stand for one file of an archive; {shown(path)} holds {len(entries)} that differ under {member}; "
             "unpack it and choose one",
         )
     if entries[0].flag_bits & 1:
         raise ImageError(
             "unreadable",
-            f"an archive must not be encrypted; {member} in {path} is; unpack it with its password, and index the "
+            f"an archive must not be encrypted; {member} in {shown(path)} is; unpack it with its password, and index the "
             "files",
         )
     if entries[0].file_size > MOST_MEMBER_BYTES:
         raise ImageError(
             "out-of-memory",
-            f"a file in an archive must have at most {MOST_MEMBER_BYTES >> 30} GiB; {member} in {path} announces "
+            f"a file in an archive must have at most {MOST_MEMBER_BYTES >> 30} GiB; {member} in {shown(path)} announces "
             f"{entries[0].file_size / 2**30:.1f} GiB; if that is wrong, the archive is damaged",
         )
     return entries[0]
@@ -269,7 +299,7 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
         except OSError as error:
             raise ImageError(
                 "unreadable",
-                f"an archive must be readable to its end; {path} is not ({first_line(error)}); look at the disk, or "
+                f"an archive must be readable to its end; {shown(path)} is not ({first_line(error)}); look at the disk, or "
                 "copy it again",
             ) from error
 
@@ -294,7 +324,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         fs, inside = url_to_fs(url, **_wishes(url))
     except ImportError as error:
         raise DependencyError(
-            f"a URL must have the packages that fetch it; for {url} one is not installed ({first_line(error)}); "
+            f"a URL must have the packages that fetch it; for {shown(url)} one is not installed ({first_line(error)}); "
             "pip install 'featx[remote]', or copy the file here"
         ) from error
     return fs, inside
@@ -328,12 +358,17 @@ def reach(url: str) -> Iterator[None]:
         raise ImageError("remote", str(error)) from error
     except _foreign_errors() as error:
         missing = isinstance(error, FileNotFoundError) and error.__cause__ is None
-        said = "not found" if missing else first_line(error.__cause__ or error)
+        said = "not found" if missing else _without_secrets(first_line(error.__cause__ or error), url)
         raise ImageError(
             "remote",
-            f"a remote file must be there and be let through; {url} is not ({said}); mend the URL, the access to it "
+            f"a remote file must be there and be let through; {shown(url)} is not ({said}); mend the URL, the access to it "
             "or the network, and run again",
         ) from error
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """What another library says of a URL, which it may quote."""
+    return _URL.sub(lambda match: shown(match[0]), text.replace(url, shown(url)))
 
 
 def _foreign_errors() -> tuple[type[BaseException], ...]:

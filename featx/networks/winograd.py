@@ -2,9 +2,10 @@
 
 A 3x3x3 convolution with stride 1 is a sum of 2D convolutions of neighbouring planes. Four output planes take twelve
 of those; by Winograd's F(4, 3) along the first axis they take six, of sums of six input planes (Lavin and Gray 2016,
-arXiv:1509.09308). In float32 that rounds about as much as another order of summation does. Max pooling and ReLU
-follow while the planes are in the cache, so that the full activation, hundreds of MB in a first block, is never
-written.
+arXiv:1509.09308). In float32 that rounds more than a plain sum does: the largest error of a layer, relative to its
+largest value, was 2.8e-6 against 0.9e-6 with 32 channels and 8.3e-6 against 4.4e-7 with 256; of SFCN's pooled
+features 2e-7. Max pooling and ReLU follow while the planes are in the cache, so that the full activation, hundreds of
+MB in a first block, is never written.
 """
 
 from __future__ import annotations

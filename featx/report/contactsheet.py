@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 import featx
 from featx import schema
-from featx.analysis.outliers import HIGH, LOW, WORSE, Floats, centre_and_unit
+from featx.analysis.outliers import HIGH, LOW, WORSE, Floats, centre_and_unit, number
 
 MOST_CARDS = 5000
 N_BINS = 32
@@ -77,7 +77,8 @@ def write_sheet(
     page = folder / schema.QC_HTML
     beside = folder / f".{uuid.uuid4().hex[:12]}.tmp"
     try:
-        beside.write_text(render(rows, failures, most=most), encoding="utf-8", newline="\n")
+        text = render(rows, failures, most=most)
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")  # ids may be no UTF-8
         beside.replace(page)
     finally:
         beside.unlink(missing_ok=True)
@@ -125,7 +126,7 @@ def _facts(column: schema.Column, rows: Sequence[Mapping[str, str]]) -> NumberFa
     """None of what is no number, and of a number that no image has."""
     if column.name in (*_IDS, *_RANKING):
         return None
-    values = np.array([float(row[column.name] or "nan") for row in rows])
+    values = np.array([number(row[column.name]) for row in rows])
     there = values[~np.isnan(values)]
     if not there.size:
         return None
@@ -153,8 +154,8 @@ def _short(value: str | float) -> str:
     >>> _short("0.0123456"), _short(1234.5)
     ('0.0123', '1234')
     """
-    number = float(value)
-    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+    own = float(value)
+    return f"{own:.0f}" if abs(own) >= 1000 else f"{own:.3g}"
 
 
 def _histogram(values: Floats) -> Markup:
@@ -175,8 +176,12 @@ def _data(rows: Sequence[Mapping[str, str]], numbers: Sequence[NumberFacts]) -> 
             {"name": one.name, "centre": one.centre, "unit": one.unit, "worse": WORSE.get(one.name)}
             for one in numbers
         ],
-        "rows": [[float(row[one.name]) if row[one.name] else None for one in numbers] for row in rows],
+        "rows": [[_or_none(number(row[one.name])) for one in numbers] for row in rows],
     }
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _json(value: Any) -> Markup:

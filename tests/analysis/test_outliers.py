@@ -73,35 +73,94 @@ def test_distances_find_what_lies_apart(shape):
     distances = feature_distances(X)
     assert distances.argmax() == 11
     assert distances[11] > 2 * np.sort(distances)[-2]
-    assert np.median(distances) == pytest.approx(1, abs=0.4)
-    np.testing.assert_allclose(feature_distances(X * 7 + 3), distances, rtol=1e-2)
+    assert np.median(distances) == pytest.approx(0.5, abs=0.5)  # the larger of two numbers that are usually 0
+    np.testing.assert_allclose(feature_distances(X * 7 + 3), distances, rtol=1e-2, atol=1e-2)
 
 
-def test_a_distance_step_by_step():
-    """The oracle: medians and deviations by hand, components by the singular value decomposition."""
-    X = np.random.default_rng(3).normal(size=(40, 6)) * [1, 2, 3, 4, 5, 0]
-    X[:, 5] = 7  # says nothing
-    away = np.array(
-        [
-            (column - np.median(column)) / (1.4826 * np.median(abs(column - np.median(column))))
-            for column in X[:, :5].T
-        ]
-    ).T
-    _, s, axes = np.linalg.svd(np.array([row / np.linalg.norm(row) for row in away]), full_matrices=False)
-    kept = int((np.cumsum(s**2) < 0.9 * (s**2).sum()).sum()) + 1
-    scores = away @ axes[:kept].T
-    z = [(one - np.median(one)) / (1.4826 * np.median(abs(one - np.median(one)))) for one in scores.T]
-    np.testing.assert_allclose(feature_distances(X), np.sqrt(np.mean(np.square(z), axis=0)), rtol=1e-6)
+def _robust(values):
+    away = values - np.median(values)
+    return away / (1.4826 * np.median(abs(away)))
 
 
-def test_one_feature_alone_makes_no_outlier():
+@pytest.mark.parametrize("n", [40, 20])
+def test_a_distance_step_by_step(n):
+    """The oracle: medians and deviations by hand, components by svd, what they leave by least squares."""
+    X = np.random.default_rng(3).normal(size=(n, 7)) * [1, 2, 3, 4, 5, 6, 0]
+    X[:, 6] = 7  # says nothing
+    away = np.array([_robust(column) for column in X[:, :6].T]).T
+    assert abs(away).max() < 10
+    _, _, axes = np.linalg.svd(np.array([row / np.linalg.norm(row) for row in away]), full_matrices=False)
+    axes = axes[: n // 5]  # 40 images keep all six, 20 only four
+    scores = away @ axes.T
+    within = sum(_robust(scores[:, at]) ** 2 for at in range(scores.shape[1]))
+    expected = _robust(within ** (1 / 3))
+    if n == 20:
+        rest = away.T - axes.T @ np.linalg.lstsq(axes.T, away.T, rcond=None)[0]
+        expected = np.maximum(expected, _robust((rest**2).sum(axis=0) ** (1 / 3)))
+    np.testing.assert_allclose(feature_distances(X), expected, rtol=1e-6, atol=1e-9)
+
+
+def _place(X, at):
+    """Of a row, by its distance, and how far it is."""
+    distances = feature_distances(X)
+    return int((distances > distances[at]).sum()) + 1, distances[at]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_lies_apart_along_the_narrowest_axis_is_first_as_by_mahalanobis(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(1000, 50)) @ rng.normal(size=(50, 50))
+    values, axes = np.linalg.eigh(np.cov(X.T))
+    X[7] += 30 * np.sqrt(values[0]) * axes[:, 0]
+    away = X - X.mean(axis=0)
+    mahalanobis = np.einsum("ij,jk,ik->i", away, np.linalg.inv(np.cov(X.T)), away)
+    assert mahalanobis.argmax() == 7
+    place, far = _place(X, 7)
+    assert place == 1
+    assert far > 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_wild_features_of_many_are_seen_beside_the_components(seed):
+    X = np.random.default_rng(seed).normal(size=(30, 200))
+    X[7, :3] += 30
+    place, far = _place(X, 7)
+    assert place == 1
+    assert far > 5
+
+
+def test_a_lone_other_value_of_a_constant_feature_counts():
+    X = np.zeros((100, 5))
+    X[:, 0] = np.random.default_rng(5).normal(size=100)
+    X[3, 4] = 1000
+    place, far = _place(X, 3)
+    assert place == 1
+    assert far > 5
+    wide = np.zeros((30, 200))
+    wide[:, :100] = np.random.default_rng(6).normal(size=(30, 100))
+    wide[3, 150] = 0.01  # whatever its size
+    assert _place(wide, 3)[0] == 1
+
+
+def test_features_that_are_sums_of_others_change_little():
+    """Their components are as narrow as rounding, which is no unit to measure in."""
+    rng = np.random.default_rng(7)
+    X = rng.standard_exponential(size=(300, 20)).astype(np.float32)
+    X[5] += 4
+    both = np.column_stack([X, X @ rng.normal(size=(20, 10)).astype(np.float32)])
+    alone, beside = feature_distances(X), feature_distances(both)
+    assert (alone.argmax(), beside.argmax()) == (5, 5)
+    assert beside.max() < 40
+    assert np.corrcoef(alone, beside)[0, 1] > 0.8
+
+
+def test_one_feature_counts_ten_at_most():
     X = np.random.default_rng(4).normal(size=(50, 30))
-    lone = X.copy()
-    lone[3, 7] = 1e6  # one feature, far beyond all measure
-    apart = X.copy()
+    lone, wild, apart = X.copy(), X.copy(), X.copy()
+    lone[3, 7], wild[3, 7] = 1e3, 1e9  # one feature, far beyond all measure
     apart[3] += 5
-    assert feature_distances(lone)[3] < 2
-    assert feature_distances(apart)[3] > 3
+    np.testing.assert_allclose(feature_distances(lone), feature_distances(wild), rtol=1e-9, atol=1e-9)
+    assert feature_distances(lone)[3] < 0.8 * feature_distances(apart)[3]
 
 
 def test_features_that_say_nothing():
@@ -129,6 +188,14 @@ def test_rows_come_worst_first_with_all_columns():
     assert all(list(row) == schema.names(schema.QUALITY) for row in rows)
     assert [row["feature_distance"] for row in rows] == [""] * 20
     assert quality_rows([]) == []
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan"])
+def test_a_number_that_is_not_finite_is_none(text):
+    rows = quality_rows(_measured(snr=[30, text, *range(50, 68)]))
+    assert {row["image_id"]: row["snr"] for row in rows}["sub-01"] == ""
+    assert (rows[0]["image_id"], rows[0]["worst_by"]) == ("sub-00", "snr")
+    assert float(rows[0]["outlier"]) < 10
 
 
 def test_distances_in_features_join_by_image(tmp_path):

@@ -212,3 +212,29 @@ def test_a_head_with_quality_as_confound_predicts_with_the_table(featx, visits, 
     words = ("--phenotypes", visits / "qc.csv", "--allow-training-people", "-o", tmp_path / "new.csv")
     featx("predict", heads[0], visits / "f.h5", *words)
     assert sorted(_read(tmp_path / "new.csv")["image_id"]) == sorted(_read(visits / "qc.csv")["image_id"])
+
+
+def test_confounds_of_images_and_of_people_predict_together(featx, visits, tmp_path):
+    """As fit takes them: --phenotypes of people, --also of images; the same as a table that was joined by hand."""
+    people = _read(visits / "people.csv")
+    people["site"] = np.where(np.arange(N) % 2, "A", "B")
+    people.to_csv(tmp_path / "people.csv", index=False)
+    words = (visits / "f.h5", tmp_path / "people.csv", "--also", visits / "qc.csv", "--target", "age", *QUICK)
+    featx("fit", *words, "--confound", "sharpness", "--confound", "site", "-o", tmp_path / "run")
+    by_hand = _read(visits / "qc.csv").merge(people, on="participant_id")
+    by_hand.to_csv(tmp_path / "by-hand.csv", index=False)
+    heads = sorted((tmp_path / "run/heads").glob("*.npz"))
+    needing = [one for one in heads if "added" in one.name or "confounds" in one.name]
+    for head in needing:
+        files = () if "confounds" in head.name else (visits / "f.h5",)
+        words = ("predict", head, *files, "--allow-training-people", "-o", tmp_path / "p.csv")
+        featx(*words, "--phenotypes", tmp_path / "by-hand.csv")
+        expected = _read(tmp_path / "p.csv")
+        assert sorted(expected["image_id"]) == sorted(by_hand["image_id"])
+        featx(*words, "--phenotypes", tmp_path / "people.csv", "--also", visits / "qc.csv")
+        pd.testing.assert_frame_equal(_read(tmp_path / "p.csv"), expected)
+        featx(*words, "--also", visits / "qc.csv", "--also", tmp_path / "people.csv")
+        pd.testing.assert_frame_equal(_read(tmp_path / "p.csv"), expected)
+    assert len(needing) >= 2
+    said = featx(*words, "--phenotypes", tmp_path / "people.csv", code=2)
+    assert "sharpness" in said

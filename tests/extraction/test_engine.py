@@ -21,7 +21,7 @@ from featx.extraction.engine import Running, extract
 from featx.extraction.job import load_job
 from featx.extraction.loader import attempt, load_ahead
 from featx.extraction.loading import load_image
-from featx.extraction.parts import collect
+from featx.extraction.parts import collect, read_precisions
 from featx.extraction.plan import make_request
 from featx.images.image import Image
 from featx.images.index import index_images
@@ -172,6 +172,22 @@ def test_a_mended_image_gets_its_row_and_leaves_the_failures(brains, tmp_path):
     assert _run(images, [_job()], tmp_path / "f.h5").n_now == 1
     assert store.read_failures(tmp_path / "f.h5") == []
     assert all(len(one.X) == 2 for one in _features(tmp_path / "f.h5").values())
+
+
+def test_a_failure_in_a_new_set_stays_though_an_older_set_has_its_row(brains, tmp_path):
+    """Rows of another axis are no answer to the one that was asked for now."""
+    folder, output = brains(2), tmp_path / "f.h5"
+    images = index_images(str(folder))
+    _run(images, [_job()], output)
+    for image in images:
+        image.path.write_bytes(image.path.read_bytes()[:2000])
+    assert _run(images, [_job(views=["coronal"])], output).n_failed == 2
+    assert {row["code"] for row in store.read_failures(output)} == {"truncated"}
+    assert len(store.read_failures(output)) == 2
+    for image in images:
+        write_volume(image.path, phantom(seed=3), grid_affine(MNI152_2MM))
+    assert _run(images, [_job(views=["coronal"])], output).n_now == 2
+    assert store.read_failures(output) == []
 
 
 def test_all_images_bad_is_a_table_of_reasons_not_a_crash(brains, tmp_path):
@@ -487,6 +503,38 @@ def test_a_gz_with_trailing_members_is_read_whole(tmp_path):
     loaded = load_image(Image("b", "b", "", "", tmp_path / "b.nii.gz"), [_job().need])
     assert not loaded.failures
     assert len(loaded.packed) == 1
+
+
+def test_a_part_that_is_damaged_inside_is_named(tmp_path):
+    folder = tmp_path / "f.h5.parts"
+    write_features(folder / "part-1.h5", make_set("n/axial/t/mean", ["a"], seed=1))
+    whole = make_set("n/axial/t/mean", ["b"], seed=2)
+    write_features(folder / "part-2.h5", whole)
+    raw = bytearray((folder / "part-2.h5").read_bytes())
+    raw[raw.index(whole.X.tobytes()) + 1] ^= 1
+    (folder / "part-2.h5").write_bytes(raw)
+    with pytest.raises(StoreError, match=r"part-2.h5 does not .*; it is damaged: remove it, and extract again"):
+        collect(tmp_path / "f.h5")
+
+
+def test_what_killed_merges_left_is_removed(tmp_path):
+    write_features(tmp_path / "f.h5.parts" / "part-1.h5", make_set("n/axial/t/mean", ["a"], seed=1))
+    (tmp_path / ".f.h5.0123456789ab.tmp").write_bytes(b"half")
+    collect(tmp_path / "f.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".f.h5.lock", "f.h5"]
+
+
+def test_auto_goes_on_in_the_precision_that_the_output_holds(brains, tmp_path):
+    images, output = index_images(str(brains(2))), tmp_path / "f.h5"
+    asked = make_request("squeezenet1_0.imagenet", weights="random:0", **SMALL)
+    half = load_job(asked, "cpu", Path("unused"), precision="bfloat16")
+    _run(images[:1], [half], output, merge=False)
+    assert read_precisions(output) == {half.label: "bfloat16"}
+    again = load_job(asked, "cpu", Path("unused"), precision="auto", held=read_precisions(output))
+    assert _run(images, [again], output).n_before == 1
+    assert {one.provenance["precision"] for one in _features(output).values()} == {"bfloat16"}
+    with pytest.raises(StoreError, match="in the output already with another recipe, precision"):
+        _run(images, [load_job(asked, "cpu", Path("unused"), precision="float32")], output)
 
 
 def test_more_parts_than_a_process_may_open_are_merged_in_turns(tmp_path, monkeypatch):

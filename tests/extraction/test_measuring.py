@@ -1,6 +1,8 @@
 """Measured images are kept: what is done is not done again, what is torn or has changed is."""
 
+import dataclasses
 import json
+import math
 import os
 
 import numpy as np
@@ -79,7 +81,21 @@ def test_an_image_that_fails_costs_itself_and_is_tried_again(images, tmp_path):
     assert sorted(measured_before(images, tmp_path)) == ["sub-00", "sub-03"]
 
 
+def test_a_number_that_is_not_finite_is_left_empty(images, tmp_path, monkeypatch):
+    whole = measuring.measure
+    monkeypatch.setattr(measuring, "measure", lambda volume: dataclasses.replace(whole(volume), snr=math.inf))
+    numbers, failure = _run(images[:1], tmp_path)["sub-00"]
+    assert failure is None
+    assert numbers["snr"] == ""
+    assert float(numbers["overlap"]) > 0.98
+
+
+def test_urls_that_differ_in_their_query_are_other_images(tmp_path):
+    keys = {measuring._key(Image("a", "a", "", "", f"https://host/a.nii.gz?versionId={at}")) for at in range(3)}
+    assert len(keys) == 3
+
+
 def test_pictures_have_names_of_their_own_on_any_disk():
-    names = [picture_name(one) for one in ("a/b", "a_b", "a b", "Ä", "x" * 300, "../..", "a_b ")]
+    names = [picture_name(one) for one in ("a/b", "a_b", "a b", "Ä", "\udcc4", "x" * 300, "../..", "a_b ")]
     assert len(set(names)) == len(names)
     assert all(len(one) < 120 and "/" not in one and one.isascii() for one in names)

@@ -1,15 +1,18 @@
 """Decoding in processes of their own: the same voxels, bounded memory, and no image lost when one of them dies."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from featx.errors import DeviceError
 from featx.extraction.engine import Running, extract
 from featx.extraction.job import load_job
 from featx.extraction.loading import load_image, make_need
@@ -100,6 +103,23 @@ def test_a_worker_that_dies_costs_only_the_image_that_kills_it_alone(brains, tmp
         else:
             assert not failures
             np.testing.assert_array_equal(greys["grey"], _greys(load_image(image, NEEDS))["grey"])
+
+
+class _Stillborn(Pool):
+    """Its processes end before they begin, as where memory is out, or a script is not guarded."""
+
+    def _begin(self):
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(1, mp_context=context, initializer=os._exit, initargs=(1,))
+
+
+def test_processes_that_do_not_start_are_no_fault_of_an_image(brains):
+    images = index_images(str(brains(1)))
+    with processes(1, 1, slot_bytes([VOXELS])) as made:
+        pool = _Stillborn(1, made.memories)
+        with pytest.raises(DeviceError, match="processes that decode must start on this machine; they end at once"):
+            list(pool.load([(images[0], [GREY])]))
+        pool.close()
 
 
 def test_features_are_those_of_threads(brains, tmp_path):

@@ -82,6 +82,24 @@ def test_what_is_not_measured_is_null_and_counted():
     assert "white matter over the noise in it (1 without)" in page
 
 
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan"])
+def test_what_is_not_finite_is_as_what_is_not_measured(text):
+    rows = _rows(10)
+    rows[3]["snr"] = text
+    page = render(rows, [])
+    assert _data(page)["rows"][3][0] is None
+    assert "white matter over the noise in it (1 without)" in page
+    rows[3]["snr"] = ""
+    assert page == render(rows, [])
+
+
+def test_a_name_that_is_no_utf8_is_shown_in_its_bytes(tmp_path):
+    rows = _rows(2, names=["M\udcfcller", "plain"])
+    page = write_sheet(tmp_path, rows, [_failure("G\udcf6tz")]).read_bytes().decode()
+    assert "<b>M\\udcfcller</b>" in page
+    assert "G\\udcf6tz" in page
+
+
 def test_failures_stand_first_with_their_sentences():
     page = render(_rows(3), [_failure("sub-bad"), _failure(HOSTILE)])
     assert page.index("2 could not be measured") < page.index("What the numbers are") < page.index("<ol")

@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 from featx.errors import IndexingError
 
@@ -33,24 +32,33 @@ LEAST = 256  # folders; fewer are listed anew faster than a cache is looked for
 SHARD = 256  # folders that a thread takes at once
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NOT_DATA = ("lost+found",)
-_Above: TypeAlias = "tuple[tuple[int, int], _Above] | None"
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """A folder that is still to be listed; `above` are the folders above it, as (its device and inode, above)."""
+    """A folder that is still to be listed; whether it is a link itself, and whether a link leads to it."""
 
     path: str
-    above: _Above
-    linked: bool
+    linked: bool = False
+    through: bool = False
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What one folder holds: paths of files, and folders below; it itself is its device and inode."""
+
+    branch: _Branch
+    identity: tuple[int, int]
+    files: list[str]
+    below: list[_Branch]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What some folders hold: paths of files, folders below, and the texts for the cache."""
+    """What some folders hold, files that stand in their place, and the texts for the cache."""
 
+    folders: list[_Folder] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    below: list[_Branch] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,8 +79,10 @@ def list_files(
     Returns
     -------
     list of str
-        Absolute paths, sorted. Names that start with "." are left out. Links to folders are followed, but for those
-        that lead to a folder above them. Links that lead nowhere are listed as the files that they should be.
+        Absolute paths, sorted. Names that start with "." are left out. Links to folders are followed; a folder
+        that several names lead to is listed once, under the one nearest to the root, and of two as near under that
+        which is no link. One that holds the root is not listed again. Links that lead nowhere are listed as the files
+        that they should be.
 
     Raises
     ------
@@ -85,18 +95,23 @@ def list_files(
     known = read_cache(cache, root) if cache is not None else {}
     files: list[str] = []
     kept: dict[str, str] = {}
-    level = [_Branch(root, None, linked=False)]
+    level = [_Branch(root)]
+    seen = dict.fromkeys(_holding(root), False)
     pool = ThreadPoolExecutor(THREADS)
     try:
         while level:
-            below: list[_Branch] = []
+            folders: list[_Folder] = []
+            count = len(files)
             for found in pool.map(partial(_list_all, known=known, cut=len(root)), _shards(level)):
                 files += found.files
-                below += found.below
+                folders += found.folders
                 kept |= found.kept
+                count += len(found.files) + sum(len(folder.files) for folder in found.folders)
                 if on_progress is not None:
-                    on_progress(len(files))
-            level = below
+                    on_progress(count)
+            once = _each_once(folders, seen)
+            files += [path for folder in once for path in folder.files]
+            level = [branch for folder in once for branch in folder.below]
     finally:
         pool.shutdown(cancel_futures=True)
     if cache is not None and len(kept) >= LEAST and kept != known:
@@ -107,6 +122,31 @@ def list_files(
 def _shards(level: Sequence[_Branch]) -> list[Sequence[_Branch]]:
     size = max(1, min(SHARD, len(level) // THREADS))
     return [level[at : at + size] for at in range(0, len(level), size)]
+
+
+def _holding(root: str) -> set[tuple[int, int]]:
+    """The folders that the root lies in, by its name and, where that is a link, by its place."""
+    held = set()
+    for path in {*Path(root).parents, *Path(os.path.realpath(root)).parents}:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            held.add((status.st_dev, status.st_ino))
+    return held
+
+
+def _each_once(folders: Sequence[_Folder], seen: dict[tuple[int, int], bool]) -> list[_Folder]:
+    """Folders that no other name led to before; `seen` gets them, and whether a link led to each.
+
+    Where no link is on the way, a folder is one of its own, whatever the disk says of its inode: some give none.
+    """
+    once = []
+    for folder in sorted(folders, key=lambda one: (one.branch.through, one.branch.path * one.branch.through)):
+        through = folder.branch.through
+        if folder.identity in seen and (through or seen[folder.identity]):
+            continue
+        seen.setdefault(folder.identity, through)
+        once.append(folder)
+    return once
 
 
 # --- one folder -----------------------------------------------------------------------------------------------
@@ -134,9 +174,6 @@ def _list_one(branch: _Branch, known: Mapping[str, str], cut: int, now_ns: int, 
     if not stat.S_ISDIR(status.st_mode):
         found.files.append(branch.path)
         return
-    identity = (status.st_dev, status.st_ino)
-    if branch.linked and _is_above(identity, branch.above):
-        return
     key = branch.path[cut:]
     stamp = f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino} {status.st_dev}"
     text = known.get(key, "")
@@ -146,13 +183,10 @@ def _list_one(branch: _Branch, known: Mapping[str, str], cut: int, now_ns: int, 
         found.kept[key] = text
     _, files, folders, links = text.split("//")
     start = branch.path if branch.path.endswith(os.sep) else branch.path + os.sep
-    above = (identity, branch.above)
-    if files:
-        found.files.extend([start + name for name in files.split("/")])
-    if folders:
-        found.below.extend([_Branch(start + name, above, linked=False) for name in folders.split("/")])
-    if links:
-        found.below.extend([_Branch(start + name, above, linked=True) for name in links.split("/")])
+    below = [_Branch(start + name, through=branch.through) for name in folders.split("/") if name]
+    below += [_Branch(start + name, linked=True, through=True) for name in links.split("/") if name]
+    paths = [start + name for name in files.split("/") if name]
+    found.folders.append(_Folder(branch, (status.st_dev, status.st_ino), paths, below))
 
 
 def _scan(path: str) -> str:
@@ -169,14 +203,6 @@ def _scan(path: str) -> str:
             elif entry.is_file():
                 files.append(entry.name)
     return "//".join("/".join(names) for names in (files, folders, links))
-
-
-def _is_above(identity: tuple[int, int], above: _Above) -> bool:
-    while above is not None:
-        here, above = above
-        if here == identity:
-            return True
-    return False
 
 
 def is_sure(changed_ns: int, listed_ns: int) -> bool:
