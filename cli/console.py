@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +20,9 @@ LOG_EVERY_S = 30.0
 
 
 def say(text: str = "") -> None:
-    """Print a line of the human summary."""
-    print(text)
+    """Print a line of the human summary; what the terminal has no letters for, as its codes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def cache_dir() -> Path:
@@ -93,10 +95,15 @@ def write_failures(failures: Sequence[Mapping[str, str]], path: Path) -> None:
     if not failures:
         path.unlink(missing_ok=True)
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, schema.names(schema.FAILURES), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(failures)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.DictWriter(file, schema.names(schema.FAILURES), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(failures)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def say_reasons(rows: Sequence[Mapping[str, str]], table: Path) -> None:

@@ -66,8 +66,10 @@ def command(
     featx index derivatives/ --space MNI152NLin6Asym --desc brain --suffix T1w -o images.csv
     """
     from featx.images.finding.summary import find_identical, overview_rows, summarise
-    from featx.images.index import find_images, unreadable, write_index
+    from featx.images.index import check_table_name, find_images, unreadable, write_index
 
+    check_table_name(output)
+    _check_apart(source, (output, output.with_suffix(".missing.csv"), output.with_suffix(".overview.csv")))
     filters = _filters({"space": space, "desc": desc, "suffix": suffix, "ses": session}, entity)
     place = _cache_place(source) if cache else None
     with _counting("files listed") as on_progress:
@@ -86,6 +88,7 @@ def command(
     table = output.with_suffix(".overview.csv")
     _write_table(overview_rows(overview, identical), table)
     _say_found(images, overview, output)
+    _say_secrets(images, output)
     for sentence in found.told:
         say(f"  {sentence}")
     _say_people(overview)
@@ -96,6 +99,15 @@ def command(
         say(f"{len(failures)} of them cannot be opened:")
         say_reasons(failures, output.with_suffix(".missing.csv"))
         raise typer.Exit(SOME_FAILED)
+
+
+def _check_apart(source: str, outputs: Sequence[Path]) -> None:
+    """Refuse to write over the table that is read: its other columns would be lost."""
+    for path in outputs:
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise IndexingError(
+                f"the table must be a file of its own; {path} is the source that is read; name another -o"
+            )
 
 
 def _filters(named: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
@@ -170,6 +182,17 @@ def _say_found(images: Sequence[Image], overview: Overview, output: Path) -> Non
     runs = f", {overview.n_runs} with a run" if overview.n_runs else ""
     say(f"{overview.n_images} images of {overview.n_participants} participants{sessions}{runs}: {output}")
     say(f"  first: {images[0].image_id} = {where(images[0])}")
+
+
+def _say_secrets(images: Sequence[Image], output: Path) -> None:
+    from featx.images.image import shown
+
+    signed = sum(any(shown(place) != str(place) for place in (image.path, image.mask)) for image in images)
+    if signed:
+        say(
+            f"note: {signed} URLs hold a user or a query, which may be a password or a signature; {output} keeps "
+            "them whole, for they cannot be fetched without; show it to nobody who must not have them"
+        )
 
 
 def _say_people(overview: Overview) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from featx import schema
-from featx_cli.console import SOME_FAILED, progress, say, say_reasons, write_failures
+from featx_cli.console import SOME_FAILED, progress, say, say_reasons
 
 if TYPE_CHECKING:
     from featx.preparing.plan import Settings, Task
@@ -22,7 +21,7 @@ WORST = 3
 
 
 def command(
-    images: str = typer.Argument(help="images.csv of `featx index`, or anything that `featx index` takes."),
+    images: str = typer.Argument(help="images.csv of `featx index`, which has filters, or anything that it takes."),
     output: Path = typer.Option(
         Path("derivatives/featx"), "--output", "-o", help="The folder of the BIDS derivative; it is added to."
     ),
@@ -43,6 +42,11 @@ def command(
     accept: list[str] = typer.Option(
         [], help="Let a misfit of the result through, knowingly: not-registered, ... as for `featx check`."
     ),
+    suffix: str = typer.Option(
+        "T1w",
+        help="BIDS suffix of the T1-weighted images, such as UNIT1; others are left aside. '' takes any. Names "
+        "without a suffix are taken as they are.",
+    ),
     jobs: int = typer.Option(1, min=1, help="Images at a time, each in a process of its own with one thread."),
     dry_run: bool = typer.Option(False, help="Say what would be done, and stop."),
 ) -> None:
@@ -52,7 +56,9 @@ def command(
     brain already. Each result is held against the template as `featx check` does, and refused where it does not lie
     right; a failed image costs only itself (failures.csv, exit code 3). Every brain has a sidecar that says how it
     was made, its mask, its transform, and a picture with the template's outline in figures/: look at them. Kill it
-    at any moment: the same command does only what is missing or has changed. Needs featx[prepare], no GPU.
+    at any moment: the same command does only what is missing or has changed. Several calls, or jobs of an array, may
+    add to one output: prepared.csv lists all its brains of the same --grid and --dof, under the ids that the images
+    have in the source (names of files keep only their letters and digits). Needs featx[prepare], no GPU.
 
     \b
     Example:
@@ -61,16 +67,21 @@ def command(
     """
     from featx import store
     from featx.images.contract import check_accepted
-    from featx.images.index import index_images
     from featx.preparing import register
-    from featx.preparing.plan import Settings, check_settings, plan_tasks, read_done, with_masks
+    from featx.preparing.derivative import check_description
+    from featx.preparing.plan import Settings, check_settings, find_heads, plan_tasks, read_done, with_masks
+    from featx.preparing.tables import write_tables
 
     settings = Settings(grid, dof, input_, tuple(sorted(accept)))
     check_settings(settings)
     check_accepted(accept)
     antspyx = register.version()
     store.check_writable(output / schema.PREPARED_CSV)
-    tasks = plan_tasks(with_masks(index_images(images), mask_suffix), output, settings)
+    check_description(output)
+    found = find_heads(images, output, suffix)
+    for sentence in found.told:
+        say(sentence)
+    tasks = plan_tasks(with_masks(found.images, mask_suffix), output, settings)
     done = {task.image.image_id: row for task in tasks if (row := read_done(task)) is not None}
     todo = [task for task in tasks if task.image.image_id not in done]
     say(f"{len(tasks)} images, {len(done)} prepared before, {len(todo)} to do, by antspyx {antspyx}: {output}")
@@ -78,11 +89,10 @@ def command(
         return
     n_before, start = len(done), time.monotonic()
     failures = _prepare(todo, settings, jobs, done)
-    _write_table([done[task.image.image_id] for task in tasks if task.image.image_id in done], output)
     elapsed_s = time.monotonic() - start
+    rows, others = write_tables(output, settings, {task.image.image_id for task in tasks}, failures)
     say(f"{len(done) - n_before} images prepared in {elapsed_s:.0f} s; {n_before} were prepared before")
-    _say_result(list(done.values()), output)
-    write_failures(failures, output / schema.FAILURES_CSV)
+    _say_result(rows, others, output)
     if failures:
         say(f"{len(failures)} images could not be prepared:")
         say_reasons(failures, output / schema.FAILURES_CSV)
@@ -96,7 +106,7 @@ def _prepare(todo: Sequence[Task], settings: Settings, jobs: int, done: dict[str
 
     if not todo:
         return []
-    write_description(todo[0].output, settings)
+    write_description(todo[0].output)
     for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # for the processes that start from here: the same bytes, whatever the machine
     failures = []
@@ -110,29 +120,20 @@ def _prepare(todo: Sequence[Task], settings: Settings, jobs: int, done: dict[str
     return sorted(failures, key=lambda failure: failure[schema.IMAGE_ID])
 
 
-def _write_table(rows: Sequence[Row], output: Path) -> None:
-    path = output / schema.PREPARED_CSV
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, schema.names(schema.PREPARED), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _say_result(rows: Sequence[Row], output: Path) -> None:
-    from featx.preparing.plan import SPACE
+def _say_result(rows: Sequence[Row], others: int, output: Path) -> None:
+    from featx.preparing.plan import SPACE, is_named_alike
 
     if not rows:
         return
     worst = sorted(rows, key=lambda row: float(row["dice"]))
-    say(f"overlap with the template's brain (Dice): {worst[0]['dice']} to {worst[-1]['dice']}; the least:")
+    say(
+        f"{len(rows)} brains lie there; overlap with the template's (Dice): {worst[0]['dice']} to {worst[-1]['dice']}"
+    )
     for row in worst[:WORST]:
         say(f"  {row['dice']}  {row[schema.IMAGE_ID]} ({row['extraction']})")
     say(f"all of them: {output / schema.PREPARED_CSV}; to look at: {output / 'figures'}")
+    if others:
+        say(f"  without {others} brains of another --grid or --dof, which lie there too")
     say(f"next: featx check {output / schema.PREPARED_CSV} -n NETWORK; featx extract takes the same table")
-    say(f"  or: featx index {output} --space {SPACE} --desc brain --suffix T1w -o images.csv")
+    if all(map(is_named_alike, rows)) and not others:
+        say(f"  or: featx index {output} --space {SPACE} --desc brain --suffix T1w -o images.csv")

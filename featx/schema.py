@@ -175,7 +175,7 @@ QUALITY = (
     Column(
         "feature_distance",
         "float",
-        "from the others in features of a network, in robust standard deviations beyond the usual (0); of a single "
+        "from the others in features of a network, in robust standard deviations beyond the usual (about 0); of one "
         "feature ten count at most, and with fewer than five images per feature it may miss unusual combinations",
     ),
     Column("feature_rank", "int", "1 for the largest distance"),
@@ -379,6 +379,7 @@ REASONS = {
     "network-error": "the network failed on this image",
     "worker-died": "the process that read the image died, twice when it read it alone",
     "not-prepared": "bias correction, brain extraction or registration failed",
+    "not-written": "what was made of the image could not be written",
     "unexpected": "something featx did not foresee; the sentence quotes it",
     # people and phenotypes
     "no-phenotype": "the image's participant is not in the phenotype table",

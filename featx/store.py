@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,8 @@ from numpy.typing import NDArray
 from featx import schema
 from featx.errors import StoreError, first_line, known
 from featx.featureset import FeatureSet, digest, feature_key
+from featx.landing import check_writable as check_writable
+from featx.landing import fsync
 from featx.merging import Failure as Failure
 from featx.merging import all_accepted, check_one_person, last_jobs, made_in_ways, sets_of_jobs, still_failing
 
@@ -381,10 +382,10 @@ def _new_file(path: Path) -> Iterator[h5py.File]:
             file.create_group(schema.SETS)
             yield file
             file.flush()
-        _fsync(beside)
+        fsync(beside)
         _verify(beside)
         beside.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
     except (OSError, RuntimeError) as error:  # h5py's own complaints about a full disk are of either kind
         raise StoreError(
             f"a feature file must be written whole; {path} could not be ({first_line(error)}); "
@@ -401,30 +402,6 @@ def _create(path: Path) -> h5py.File:
         with contextlib.suppress(FileNotFoundError):  # who merged the folder's last parts has just removed it
             return h5py.File(path, "w")
     return h5py.File(path, "w")
-
-
-def check_writable(path: Path) -> None:
-    """Refuse, before any work, a place where a file cannot be written.
-
-    Raises
-    ------
-    StoreError
-        It is a folder, or its nearest existing folder is none or may not be written to.
-    """
-    parent = path.absolute().parent
-    while not os.path.lexists(parent):
-        parent = parent.parent
-    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        what = "is a folder" if path.is_dir() else f"cannot be made in {parent}"
-        raise StoreError(f"an output must be a file that can be written; {path} {what}; choose another name")
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _verify(path: Path) -> None:

@@ -34,7 +34,8 @@ WORSE = {
 MAD_TO_SD = 1.4826
 MEAN_TO_SD = 1.2533
 IMAGES_PER_COMPONENT = 5
-MOST_OF_ONE = 10.0  # robust standard deviations
+MOST_OF_ONE = 10.0  # robust standard deviations, of a feature or a component
+WEISZFELD = 20  # steps towards the spatial median
 NARROWEST = 1e-4  # of the widest component: features that are sums of others (logits, say) differ by rounding
 ROUNDING = 1e-10  # of a sum of squares
 
@@ -125,18 +126,20 @@ def worst_first(numbers: Mapping[str, Floats]) -> Outliers:
 
 
 def feature_distances(X: NDArray[np.floating]) -> Floats:
-    """How far images are from all others, in features: robust standard deviations beyond the usual, which is 0.
+    """How far images are from all others, in features: robust standard deviations beyond the usual (0 to 0.5).
 
-    Features are centred by their medians and divided by their robust standard deviations (as in `robust_z`), of which
-    one feature counts ten at most: many a feature of a network is 0 but in one image. So a single wild feature among
-    hundreds that vary counts no more than ten would. Principal components are those of directions, every image at
-    length 1, so that no single one makes a component of its own (Locantore et al. 1999, Test 8:1); one per five
-    images is kept, and none narrower than a ten-thousandth of the widest, which is rounding. Two distances are taken,
-    as in ROBPCA (Hubert et al. 2005, Technometrics 47:64): the score distance, within the components, each in its own
-    robust standard deviations, and the orthogonal distance, of what the components leave. Either to the power 2/3 is
-    near normal (Wilson & Hilferty 1931), and is told as a `robust_z` over the images; the larger one counts. With at
-    least five images per feature all components are kept, and this is a robust Mahalanobis distance; with fewer, what
-    lies apart in a direction that is narrow and not kept is seen by its plain size alone.
+    Features are centred by their medians and divided by their robust standard deviations (as in `robust_z`) or, where
+    that is more, by a tenth of their largest value: many a feature of a network is 0 but in one image. Principal
+    components are those of directions, every image at length 1 from the spatial median, so that no single one makes a
+    component of its own (Locantore et al. 1999, Test 8:1); one per five images is kept, and none narrower than a
+    ten-thousandth of the widest, which is rounding. Two distances are taken, as in ROBPCA (Hubert et al. 2005,
+    Technometrics 47:64): the score distance, within the components, each in its own robust standard deviations and
+    ten at most, and the orthogonal distance, of what the components leave. Either to the power 2/3 is near normal
+    (Wilson & Hilferty 1931), and is told as a `robust_z` over the images; the larger one counts.
+
+    With at least five images per feature all components are kept, and this is a robust Mahalanobis distance, bounded
+    in each component. With fewer, what lies apart in a narrow direction that is not kept is seen by its plain size
+    alone, which may be nothing beside that of the other directions.
 
     Parameters
     ----------
@@ -151,20 +154,31 @@ def feature_distances(X: NDArray[np.floating]) -> Floats:
     7
     """
     away = X.astype(np.float64) - np.median(X, axis=0)
-    unit = MAD_TO_SD * np.median(np.abs(away), axis=0)
-    unit = np.where(unit > 0, unit, MEAN_TO_SD * np.abs(away).mean(axis=0))
-    away = (away[:, unit > 0] / unit[unit > 0]).clip(-MOST_OF_ONE, MOST_OF_ONE)
+    away = away[:, np.abs(away).max(axis=0) > 0]
     if not away.size:
         return np.zeros(len(X))
+    away /= [max(centre_and_unit(column)[1], np.abs(column).max() / MOST_OF_ONE) for column in away.T]
+    away -= _spatial_median(away)
     scores = away @ _axes(away, max(1, len(X) // IMAGES_PER_COMPONENT))
     middle, width = np.array([centre_and_unit(column) for column in scores.T]).T
     kept = width > NARROWEST * width.max()
-    within = np.square((scores[:, kept] - middle[kept]) / width[kept]).sum(axis=1)
+    z = (scores[:, kept] - middle[kept]) / width[kept]
+    within = np.square(z.clip(-MOST_OF_ONE, MOST_OF_ONE)).sum(axis=1)
     whole = np.square(away).sum(axis=1)
     beyond = whole - np.square(scores[:, kept]).sum(axis=1)
     beyond[beyond < ROUNDING * whole] = 0.0
-    distances: Floats = np.maximum(robust_z(np.cbrt(within)), robust_z(np.cbrt(beyond)))
-    return distances
+    distances = robust_z(np.cbrt(within))
+    return np.maximum(distances, robust_z(np.cbrt(beyond))) if beyond.any() else distances
+
+
+def _spatial_median(X: Floats) -> Floats:
+    """The point of the least sum of distances from the rows: where they lie in a narrow direction, so does it."""
+    middle = np.zeros(X.shape[1])
+    for _ in range(WEISZFELD):
+        length = np.linalg.norm(X - middle, axis=1)
+        weight = 1 / np.maximum(length, 1e-6 * length.mean())
+        middle = weight @ X / weight.sum()
+    return middle
 
 
 def _axes(away: Floats, most: int) -> Floats:

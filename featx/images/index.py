@@ -19,7 +19,7 @@ from pathlib import Path
 from featx import schema
 from featx.errors import ImageError, IndexingError
 from featx.images.finding import layouts
-from featx.images.finding.bids import ABSENT, ENTITIES, check_filters, entities, find_bids, passing
+from featx.images.finding.bids import ABSENT, ENTITIES, MASK, check_filters, entities, find_bids, passing
 from featx.images.finding.freesurfer import find_subjects
 from featx.images.finding.fslanat import find_anat
 from featx.images.finding.listing import Listing, check_not_dicom, is_there, list_source
@@ -27,7 +27,7 @@ from featx.images.finding.naming import Found, by_pattern, by_stem_or_folder, is
 from featx.images.finding.patterns import ends_with
 from featx.images.finding.table import read_table
 from featx.images.finding.ukbiobank import find_bulk, is_bulk_archive
-from featx.images.image import Image
+from featx.images.image import Image, shown
 from featx.images.opening import check_openable, is_url
 from featx.images.volume import SUFFIXES
 
@@ -96,13 +96,13 @@ def find_images(
     if source.endswith((".csv", ".tsv")):
         if filters or id_pattern or file:
             raise IndexingError(
-                f"filters, --file and --id-pattern are for files; {source} is a table; choose its rows before"
+                f"filters, --file and --id-pattern are for files; {shown(source)} is a table; choose its rows before"
             )
         found = Found(read_table(source), [])
     else:
         try:
             listing = list_source(source, cache, on_progress)
-            found = _from_files(listing, source, filters, file, own_ids=id_pattern is not None)
+            found = _from_files(listing, shown(source), filters, file, own_ids=id_pattern is not None)
             found = replace(found, files=listing.files if listing.root else ())
             if listing.archive:
                 found = replace(found, images=[_inside(image, listing.archive) for image in found.images])
@@ -110,7 +110,7 @@ def find_images(
             raise IndexingError(str(error)) from error
         if id_pattern is not None:
             found = replace(found, images=by_pattern(found.images, id_pattern))
-    _check_unique(found.images, source)
+    _check_unique(found.images, shown(source))
     return replace(found, images=sorted(found.images, key=lambda image: image.image_id))
 
 
@@ -124,7 +124,7 @@ def _from_files(listing: Listing, source: str, filters: Mapping[str, str], file:
         raise IndexingError(_no_images(source))
     mine, beside = layouts.split_beside(paths, listing.root) if listing.root else (paths, {})
     told = [_told_beside(beside, source)] if beside else []
-    by_kind = _chosen(layouts.sort_by_kind(mine), filters, file)
+    by_kind = _chosen(layouts.sort_by_kind(mine, listing.start), filters, file, listing.start)
     if not by_kind:
         raise IndexingError(_nothing(source, paths, filters, file) + (f". {told[0]}" if told else ""))
     kind = _one_kind(by_kind, source, own_ids=own_ids)
@@ -134,24 +134,42 @@ def _from_files(listing: Listing, source: str, filters: Mapping[str, str], file:
     if kind == layouts.PLAIN:
         return Found(by_stem_or_folder(by_kind[kind]), told)
     if kind == layouts.BIDS:
-        # a folder's files are all listed; beside the files of a glob there may be others; masks are no members
-        there = set(listing.files).__contains__ if listing.root or listing.archive else is_there
-        found = find_bids(by_kind[kind], filters, there, choose=not file, own_ids=own_ids)
+        found = find_bids(
+            by_kind[kind], filters, _masks(listing), choose=not file, own_ids=own_ids, start=listing.start
+        )
+        if listing.archive and any(MASK in path for path in listing.files):
+            told.append(f"brain masks inside an archive are not applied; unpack {source} to have them applied")
         return Found(found.images, found.told + told)
     if kind == layouts.UKB:
         found = find_bulk(by_kind[kind], file, source)
     elif kind == layouts.FREESURFER:
-        found = find_subjects(by_kind[kind], set(listing.files), file)
+        found = find_subjects(by_kind[kind], _marks(listing), file)
     else:
-        found = find_anat(by_kind[kind], file)
+        found = find_anat(by_kind[kind], file, listing.start)
     return Found(_of_visits(found.images, filters, source), found.told + told)
+
+
+def _masks(listing: Listing) -> Callable[[str], bool]:
+    """Whether the file of a mask is there that can be applied: a folder's files are all listed, a glob's are not."""
+    if listing.archive:  # a mask is a file of its own
+        return lambda path: False
+    return set(listing.files).__contains__ if listing.root else is_there
+
+
+def _marks(listing: Listing) -> Callable[[str], bool]:
+    """Whether a file is there that says what a folder is; beside a glob of URLs none is asked for."""
+    if listing.root or listing.archive or (listing.files and is_url(listing.files[0])):
+        return set(listing.files).__contains__
+    return is_there
 
 
 def _inside(image: Image, archive: Path | str) -> Image:
     return replace(image, path=archive, member=Path(image.path).as_posix(), mask="")
 
 
-def _chosen(by_kind: Mapping[str, list[str]], filters: Mapping[str, str], file: str) -> dict[str, list[str]]:
+def _chosen(
+    by_kind: Mapping[str, list[str]], filters: Mapping[str, str], file: str, start: int
+) -> dict[str, list[str]]:
     """What passes the filters, of kinds of which something does; without BIDS names there are sessions and runs."""
     is_chosen = ends_with(file)
     kept: dict[str, list[str]] = {}
@@ -161,7 +179,7 @@ def _chosen(by_kind: Mapping[str, list[str]], filters: Mapping[str, str], file: 
             continue
         if file:  # archives are looked into later
             paths = [path for path in paths if is_chosen(path) or is_bulk_archive(path)]
-        kept[kind] = passing(paths, filters) if named and filters else paths
+        kept[kind] = passing(paths, filters, start) if named and filters else paths
     return {kind: paths for kind, paths in kept.items() if paths}
 
 
@@ -197,16 +215,40 @@ def _entity(image: Image, entity: str) -> str:
 
 
 def write_index(images: Sequence[Image], path: Path) -> None:
-    """Write images.csv. Paths are written absolute, so that the table can be moved."""
+    """Write a table of images: .csv with commas, .tsv with tabs, as `index_images` reads them.
+
+    Paths are written absolute, so that the table can be moved; URLs whole, with the users, passwords and signatures
+    that they may hold, for without them they cannot be fetched.
+
+    Raises
+    ------
+    IndexingError
+        The name ends in something else.
+    """
+    check_table_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, delimiter="\t" if path.name.endswith(".tsv") else ",", lineterminator="\n")
         writer.writerow(schema.names(schema.IMAGES))
         for image in images:
             ids = (image.image_id, image.participant_id, image.session_id, image.run)
             writer.writerow([*ids, _absolute(image.path), image.member, _absolute(image.mask)])
     beside.replace(path)
+
+
+def check_table_name(path: Path) -> None:
+    """Refuse a name that `index_images` would not read as a table.
+
+    Raises
+    ------
+    IndexingError
+    """
+    if not path.name.endswith((".csv", ".tsv")):
+        raise IndexingError(
+            f"a table of images must be named .csv or .tsv; got {path}; the next verb reads it by that name, so name "
+            "it so"
+        )
 
 
 def _absolute(path: Path | str) -> str:
@@ -317,5 +359,5 @@ def _check_unique(images: Sequence[Image], source: str) -> None:
     )
     raise IndexingError(
         f"every image must have its own id; in {source!r} {len(twice)} ids stand for several files, "
-        f"such as {twice[0]!r} for {same[0]} and {same[1]}; {advice}"
+        f"such as {twice[0]!r} for {shown(same[0])} and {shown(same[1])}; {advice}"
     )

@@ -104,8 +104,9 @@ def located(text: str) -> tuple[Path | str, str]:
     if not text or "::" in text or text.startswith("zip://"):
         raise ImageError(
             "remote",
-            f"a chain of URLs must be zip://MEMBER::ARCHIVE; got {'zip://' + member + '::' if member else ''}{shown(text)}; "
-            "unpack what is packed twice, and name the archive after '::'",
+            "a chain of URLs must be zip://MEMBER::ARCHIVE; got "
+            f"{'zip://' + member + '::' if member else ''}{shown(text)}; unpack what is packed twice, and name the "
+            "archive after '::'",
         )
     if text.startswith("file://"):
         return Path(text.removeprefix("file://")), member
@@ -242,7 +243,8 @@ def _archive(file: BinaryIO, path: Path | str) -> Iterator[zipfile.ZipFile]:
     except _BAD_ARCHIVE as error:
         raise ImageError(
             "unreadable",
-            f"an archive must be a whole zip file; {shown(path)} is not ({first_line(error)}); copy or download it again",
+            f"an archive must be a whole zip file; {shown(path)} is not ({first_line(error)}); copy or download it "
+            "again",
         ) from error
 
 
@@ -256,20 +258,20 @@ def _entry(archive: zipfile.ZipFile, path: Path | str, member: str) -> zipfile.Z
     if len({(entry.CRC, entry.file_size) for entry in entries}) > 1:
         raise ImageError(
             "unreadable",
-            f"a name must stand for one file of an archive; {shown(path)} holds {len(entries)} that differ under {member}; "
-            "unpack it and choose one",
+            f"a name must stand for one file of an archive; {shown(path)} holds {len(entries)} that differ under "
+            f"{member}; unpack it and choose one",
         )
     if entries[0].flag_bits & 1:
         raise ImageError(
             "unreadable",
-            f"an archive must not be encrypted; {member} in {shown(path)} is; unpack it with its password, and index the "
-            "files",
+            f"an archive must not be encrypted; {member} in {shown(path)} is; unpack it with its password, and index "
+            "the files",
         )
     if entries[0].file_size > MOST_MEMBER_BYTES:
         raise ImageError(
             "out-of-memory",
-            f"a file in an archive must have at most {MOST_MEMBER_BYTES >> 30} GiB; {member} in {shown(path)} announces "
-            f"{entries[0].file_size / 2**30:.1f} GiB; if that is wrong, the archive is damaged",
+            f"a file in an archive must have at most {MOST_MEMBER_BYTES >> 30} GiB; {member} in {shown(path)} "
+            f"announces {entries[0].file_size / 2**30:.1f} GiB; if that is wrong, the archive is damaged",
         )
     return entries[0]
 
@@ -299,8 +301,8 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
         except OSError as error:
             raise ImageError(
                 "unreadable",
-                f"an archive must be readable to its end; {shown(path)} is not ({first_line(error)}); look at the disk, or "
-                "copy it again",
+                f"an archive must be readable to its end; {shown(path)} is not ({first_line(error)}); look at the "
+                "disk, or copy it again",
             ) from error
 
 
@@ -324,8 +326,8 @@ def filesystem(url: str) -> tuple[Any, str]:
         fs, inside = url_to_fs(url, **_wishes(url))
     except ImportError as error:
         raise DependencyError(
-            f"a URL must have the packages that fetch it; for {shown(url)} one is not installed ({first_line(error)}); "
-            "pip install 'featx[remote]', or copy the file here"
+            f"a URL must have the packages that fetch it; for {shown(url)} one is not installed "
+            f"({first_line(error)}); pip install 'featx[remote]', or copy the file here"
         ) from error
     return fs, inside
 
@@ -361,8 +363,8 @@ def reach(url: str) -> Iterator[None]:
         said = "not found" if missing else _without_secrets(first_line(error.__cause__ or error), url)
         raise ImageError(
             "remote",
-            f"a remote file must be there and be let through; {shown(url)} is not ({said}); mend the URL, the access to it "
-            "or the network, and run again",
+            f"a remote file must be there and be let through; {shown(url)} is not ({said}); mend the URL, the access "
+            "to it or the network, and run again",
         ) from error
 
 

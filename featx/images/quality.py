@@ -162,9 +162,9 @@ def sharpness(around: NDArray[np.float32], sizes_mm: Floats, noise: float) -> fl
     ahead = around[[_NEIGHBOURS.index((i, j, k)) for i, j, k in steps]]
     behind = around[[_NEIGHBOURS.index((i, j, k)) for i, j, k in -steps]]
     per_mm = (1 / sizes_mm).astype(np.float32)[:, None]
-    gradient = np.square((ahead - behind) * per_mm / 2).sum(axis=0).mean(dtype=np.float64)
+    gradient = np.square((ahead - behind) * per_mm / 2, dtype=np.float64).sum(axis=0).mean()
     curved = ((ahead + behind - 2 * around[_CENTRE]) * per_mm**2).sum(axis=0)
-    laplacian = np.square(curved).mean(dtype=np.float64)
+    laplacian = np.square(curved, dtype=np.float64).mean()
     square = float(np.square(1 / sizes_mm).sum())
     gradient -= noise**2 * square / 2
     laplacian -= noise**2 * (2 * float((1 / sizes_mm**4).sum()) + 4 * square**2)
@@ -203,7 +203,8 @@ def contrast(values: NDArray[np.float32], low: float, high: float) -> float:
     grey, white = values[(values > low) & (values <= high)], values[values > high]
     if not grey.size or not white.size:
         return math.nan
-    return _over(float(white.mean() - grey.mean()), math.sqrt(float(grey.var() + white.var())))
+    apart = white.mean(dtype=np.float64) - grey.mean(dtype=np.float64)
+    return _over(float(apart), math.sqrt(float(grey.var(dtype=np.float64) + white.var(dtype=np.float64))))
 
 
 def entropy_focus(values: NDArray[np.float32]) -> float:
@@ -232,4 +233,5 @@ def _fber(data: NDArray[np.float32], sizes_mm: Floats, bright: float) -> float:
     air = ~ndimage.binary_dilation(head, iterations=2) & (some != 0)
     if not foreground.any() or air.sum() < LEAST_AIR * air.size:
         return math.nan
-    return _over(float(np.square(some[foreground]).mean()), float(np.square(some[air]).mean()))
+    of_both = (np.square(some[part], dtype=np.float64).mean() for part in (foreground, air))
+    return _over(*map(float, of_both))

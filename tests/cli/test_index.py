@@ -1,5 +1,6 @@
 """featx index: the table, what is said of it, the overview beside it, the cache, exit codes."""
 
+import os
 import sys
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 
 from featx import schema
 from featx.images.finding import walk
-from featx_cli import index
+from featx_cli import console, index
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,79 @@ def test_a_file_that_cannot_be_opened_keeps_its_row_and_is_told(featx, tree, tmp
     (tree / "sub-3/anat/sub-3_T1w.nii").unlink()
     featx("index", tree, "--suffix", "T1w", "-o", tmp_path / "i.csv")
     assert not (tmp_path / "i.missing.csv").exists()
+
+
+def test_the_table_that_is_read_is_not_written_over(featx, tmp_path):
+    _plant(tmp_path, "a.nii")
+    for name in ("images.csv", "i.overview.csv"):
+        mine = tmp_path / name
+        mine.write_text("participant_id,path,age\nx,a.nii,33\n")
+        output = tmp_path / name.replace(".overview", "")
+        said = featx("index", mine, "-o", output, code=2)
+        assert said == (
+            f"featx: the table must be a file of its own; {mine} is the source that is read; name another -o\n"
+        )
+        assert mine.read_text() == "participant_id,path,age\nx,a.nii,33\n"
+
+
+def test_tabs_where_the_output_is_named_so(featx, tree, tmp_path):
+    featx("index", tree, "--suffix", "T1w", "-o", tmp_path / "i.tsv")
+    assert pd.read_csv(tmp_path / "i.tsv", sep="\t")["image_id"].tolist() == [
+        "sub-1_ses-1",
+        "sub-1_ses-2",
+        "sub-2",
+        "sub-3",
+    ]
+    assert featx("index", tmp_path / "i.tsv", "-o", tmp_path / "j.csv").startswith("4 images of 3 participants")
+    said = featx("index", tree, "-o", tmp_path / "i.txt", code=2)
+    assert said.startswith(f"featx: a table of images must be named .csv or .tsv; got {tmp_path}/i.txt; ")
+    assert not (tmp_path / "i.txt").exists()
+
+
+def test_a_name_that_is_no_utf8(featx, tmp_path, monkeypatch):
+    folder = _plant(tmp_path / "d", "a.nii")
+    odd = os.fsdecode(b"M\xfcller.nii")
+    (folder / odd).touch()  # empty, so that it is told of as well
+    said = featx("index", folder, "-o", tmp_path / "i.csv", code=3)
+    assert "first: M\\udcfcller = " in said
+    assert b"M\xfcller,M\xfcller," in (tmp_path / "i.csv").read_bytes()
+    missing = (tmp_path / "i.missing.csv").read_bytes()
+    assert missing.splitlines()[1].startswith(b"M\xfcller,,index,truncated,")
+
+
+def test_failures_are_written_beside_and_renamed(tmp_path):
+    """A table that cannot be written whole leaves the old one as it was."""
+    (tmp_path / "f.csv").write_text("old")
+    with pytest.raises(ValueError, match="dict contains fields not in"):
+        console.write_failures([{"image_id": "a", "nonsense": "b"}], tmp_path / "f.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["f.csv"]
+    assert (tmp_path / "f.csv").read_text() == "old"
+
+
+def test_what_opens_a_url_is_not_said(featx, tmp_path):
+    url = "http://alice:s3cret@127.0.0.1:9/a.nii?sig=s3cret"
+    (tmp_path / "t.csv").write_text(f"participant_id,path\na,{url}\n")
+    said = featx("index", tmp_path / "t.csv", "-o", tmp_path / "i.csv", code=3)
+    assert "s3cret" not in said
+    assert "first: a = http://127.0.0.1:9/a.nii?...\n" in said
+    assert "note: 1 URLs hold a user or a query, " in said
+    assert "s3cret" not in (tmp_path / "i.missing.csv").read_text()
+    assert _table(tmp_path / "i.csv")["path"].tolist() == [url]
+
+
+def test_a_damaged_archive_is_a_row(featx, tmp_path):
+    import zipfile
+
+    for eid in (1000012, 1000025):
+        with zipfile.ZipFile(tmp_path / f"{eid}_20252_2_0.zip", "w") as archive:
+            archive.writestr("T1/T1_brain_to_MNI.nii.gz", b"x")
+            archive.writestr("T1/ä.txt", b"x")
+    raw = bytearray((tmp_path / "1000025_20252_2_0.zip").read_bytes())
+    raw[raw.rindex("ä".encode())] = 0xFF
+    (tmp_path / "1000025_20252_2_0.zip").write_bytes(raw)
+    said = featx("index", tmp_path, "-o", tmp_path / "i.csv", code=3)
+    assert said.startswith("2 images of 2 participants")
+    assert "1 of them cannot be opened:\n      1  unreadable (" in said
 
 
 def test_which_file_of_a_folder(featx, tmp_path):

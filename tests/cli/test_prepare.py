@@ -8,7 +8,7 @@ import pytest
 from featx import schema
 from featx.images.template import read_template
 from featx.images.volume import write_volume
-from featx.preparing import register
+from featx.preparing import brain, processes, register
 
 pytest.importorskip("ants")
 
@@ -30,7 +30,15 @@ def heads(tmp_path):
     return tmp_path / "heads"
 
 
+def begin_quick(answer, task, settings):
+    """What a process does here: all that it should, with a coarse registration and a short bias correction."""
+    register._N4_ITERATIONS[:] = [5]
+    brain.FINE = (register.Level(4, 2.0, 40), register.Level(2, 1.0, 8))
+    processes._work(answer, task, settings)
+
+
 def test_images_are_prepared_once(featx, heads, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_begin", begin_quick)
     for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
     out = tmp_path / "out"
@@ -51,6 +59,14 @@ def test_images_are_prepared_once(featx, heads, tmp_path, monkeypatch):
     assert "1 of 1 fit" in checked
     where = ("--space", "MNI152NLin2009aSym", "--desc", "brain", "--suffix", "T1w", "-o", tmp_path / "i.csv")
     assert "1 images of 1 participants" in featx("index", out, *where)
+    one = tmp_path / "one.csv"
+    one.write_text(f"participant_id,path\nsub-late,{heads / 'none.nii'}\n")
+    said = featx("prepare", one, "-o", out, code=3)
+    assert "1 brains lie there" in said
+    with (out / schema.PREPARED_CSV).open() as file:
+        assert list(csv.DictReader(file)) == [row]  # of the call before
+    with (out / schema.FAILURES_CSV).open() as file:
+        assert [failed["image_id"] for failed in csv.DictReader(file)] == ["sub-late", "sub-short"]
 
 
 def test_a_wrong_call_is_one_sentence(featx, heads, tmp_path, monkeypatch):
@@ -58,6 +74,13 @@ def test_a_wrong_call_is_one_sentence(featx, heads, tmp_path, monkeypatch):
     assert "--grid must be one that featx prepares; got '3mm'" in featx(*words, "--grid", "3mm", code=2)
     assert "--accept must name a misfit" in featx(*words, "--accept", "truncated", code=2)
     assert "--mask-suffix must name a file" in featx(*words, "--mask-suffix", "mask.nii.gz", code=2)
+    assert "must be T1-weighted, named UNIT1; 2 of" in featx(*words, "--suffix", "UNIT1", code=2)
+    assert "an output must lie outside" in featx("prepare", heads, "-o", heads / "prep", code=2)
+    theirs = tmp_path / "theirs/dataset_description.json"
+    theirs.parent.mkdir()
+    theirs.write_text('{"Name": "Mine", "DatasetType": "raw"}')
+    assert "is of another dataset; name another -o" in featx("prepare", heads, "-o", theirs.parent, code=2)
+    assert theirs.read_text() == '{"Name": "Mine", "DatasetType": "raw"}'
 
     def missing(name):
         raise register.metadata.PackageNotFoundError(name)

@@ -1,6 +1,8 @@
 """featx qc as a user types it; its columns as confounds, filters and targets of fit, each image with its own row."""
 
 import dataclasses
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -238,3 +240,19 @@ def test_confounds_of_images_and_of_people_predict_together(featx, visits, tmp_p
     assert len(needing) >= 2
     said = featx(*words, "--phenotypes", tmp_path / "people.csv", code=2)
     assert "sharpness" in said
+
+
+def test_names_that_are_no_utf8_are_measured_and_kept(featx, scans, tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    shutil.copy(scans / "sub-00_T1w.nii.gz", os.path.join(os.fsencode(folder), b"M\xfcller.nii.gz"))
+    shutil.copy(scans / "sub-01_T1w.nii.gz", folder / "plain.nii.gz")
+    (folder / os.fsdecode(b"G\xf6tz.nii.gz")).write_bytes(b"no image")
+    featx("qc", folder, "-o", tmp_path / "qc", code=3)
+    table = (tmp_path / "qc/qc.csv").read_bytes()
+    assert [line.split(b",")[0] for line in table.splitlines()[1:]] == [b"M\xfcller", b"plain"]
+    page = (tmp_path / "qc/index.html").read_text(encoding="utf-8")
+    assert "<b>M\\udcfcller</b>" in page
+    assert "G\\udcf6tz" in page
+    assert len(list((tmp_path / "qc/pictures").iterdir())) == 2
+    assert "; 2 were done before" in featx("qc", folder, "-o", tmp_path / "qc", code=3)

@@ -12,7 +12,8 @@ from featx.extraction import measuring
 from featx.extraction.measuring import NUMBERS, measure_images, measured_before, picture_name
 from featx.images.image import Image
 from featx.images.index import index_images
-from featx.images.volume import MNI152_2MM, grid_affine, write_volume
+from featx.images.volume import MNI152_2MM, Volume, grid_affine, write_volume
+from featx.report.contactsheet import render
 from tests.conftest import phantom
 
 
@@ -88,6 +89,18 @@ def test_a_number_that_is_not_finite_is_left_empty(images, tmp_path, monkeypatch
     assert failure is None
     assert numbers["snr"] == ""
     assert float(numbers["overlap"]) > 0.98
+
+
+def test_credentials_of_a_url_are_in_no_failure_and_not_on_the_page(tmp_path, monkeypatch):
+    image = Image("a", "a", "", "", "https://alice:s3cret@host/a.nii.gz?X-Amz-Signature=abc")
+    flat = Volume(np.full((4, 5, 6), 7, dtype=np.float32), np.eye(4))
+    monkeypatch.setattr(measuring, "read_image", lambda image: flat)
+    _, failure = _run([image], tmp_path)["a"]
+    page = render([], [failure])
+    assert "host/a.nii.gz" in failure["sentence"]
+    assert "host/a.nii.gz" in page
+    for text in (str(failure), page):
+        assert not any(word in text for word in ("alice", "s3cret", "Signature"))
 
 
 def test_urls_that_differ_in_their_query_are_other_images(tmp_path):

@@ -208,10 +208,39 @@ def test_the_longitudinal_stream(tmp_path):
     assert [image.image_id for image in found.images] == ["bert_tp1", "bert_tp2"]
     assert found.told[1:] == [
         "1 templates of the longitudinal stream are left aside: bert_base",
-        "1 longitudinal runs are left aside: bert_tp1.long.bert_base",
+        "1 longitudinal runs of time points that were run on their own too are left aside: bert_tp1.long.bert_base",
     ]
     (image,) = index_images(source, file="*.long.*/mri/brain.mgz")
     assert (image.participant_id, image.session_id) == ("bert", "tp1")
+
+
+def test_a_template_is_known_by_the_run_beside_it(tmp_path):
+    """A glob does not list base-tps."""
+    names = ("sub-01_ses-1", "sub-01_ses-2", "sub-01", "sub-01_ses-1.long.sub-01", "sub-01_ses-2.long.sub-01")
+    source = _subjects(tmp_path, *names)
+    found = find_images(f"{source}/*/mri/brain.mgz")
+    assert [image.image_id for image in found.images] == ["sub-01_ses-1", "sub-01_ses-2"]
+    assert found.told[1] == "1 templates of the longitudinal stream are left aside: sub-01"
+
+
+def test_a_template_whose_runs_are_not_asked_for_is_known_by_its_file(tmp_path):
+    source = _subjects(tmp_path, "bert_tp1", "bert_base")
+    _touch(tmp_path, "bert_base/base-tps")
+    for here in (source, f"{source}/bert_*/mri/brain.mgz"):
+        assert [image.image_id for image in index_images(here)] == ["bert_tp1"]
+
+
+def test_who_has_longitudinal_runs_alone_is_not_lost(tmp_path):
+    source = _subjects(tmp_path, "bert_tp1", "bert_tp1.long.bert", "tp1.long.bob")
+    found = find_images(source)
+    assert [(image.image_id, image.participant_id) for image in found.images] == [
+        ("bert_tp1", "bert_tp1"),
+        ("bob_tp1", "bob"),
+    ]
+    assert found.told[1:] == [
+        "1 longitudinal runs of time points that were run on their own too are left aside: bert_tp1.long.bert",
+        "1 longitudinal runs are taken, for their time points were not run on their own: tp1.long.bob",
+    ]
 
 
 def test_only_averages_leave_nothing(tmp_path):
@@ -289,9 +318,12 @@ def test_fmriprep_in_the_scanners_space(tmp_path):
 
 def test_without_mni_space_or_masks(tmp_path):
     source = _touch(tmp_path, "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", "sub-01/anat/sub-01_dseg.nii.gz")
-    (image,) = index_images(source)
-    assert image.path.name == "sub-01_desc-preproc_T1w.nii.gz"
-    assert image.mask == ""
+    found = find_images(source)
+    assert [(image.path.name, image.mask) for image in found.images] == [("sub-01_desc-preproc_T1w.nii.gz", "")]
+    assert found.told[1] == (
+        "1 of 1 images have no brain mask beside them: they are preprocessed heads, with skull, such as "
+        f"{source}/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+    )
 
 
 def test_a_mask_of_other_entities_is_not_taken(tmp_path):
@@ -407,7 +439,9 @@ def test_patterns(pattern, path, chosen):
     assert ends_with(pattern)(path) is chosen
 
 
-@pytest.mark.parametrize("name", ["a/IM0001.dcm", "MR.1.2.IMA", "1/DICOMDIR", "scan/0001"])
+@pytest.mark.parametrize(
+    "name", ["a/IM0001.dcm", "MR.1.2.IMA", "1/DICOMDIR", "scan/0001", "1.3.12.2.1107.5.2.43", "MR.1.3.12"]
+)
 def test_dicom(tmp_path, name):
     source = _touch(tmp_path, name)
     (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(10))
@@ -418,6 +452,44 @@ def test_dicom(tmp_path, name):
 def test_files_without_a_suffix_need_not_be_dicom(tmp_path):
     with pytest.raises(IndexingError, match="holds none; give a folder"):
         index_images(_touch(tmp_path, "README", "CHANGES"))
+
+
+# --- what lies above a source ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["", "/*.nii.gz"])
+def test_a_folder_above_the_source_is_no_participant(tmp_path, end):
+    source = _touch(tmp_path / "sub-study/ds", "anna_run-1.nii.gz", "bob_run-2.nii.gz")
+    assert [image.participant_id for image in index_images(source + end)] == ["anna_run-1", "bob_run-2"]
+    _touch(tmp_path / "sub-study/bids", "sub-01/anat/T1.nii.gz", "sub-02/anat/T1.nii.gz")
+    images = index_images(f"{tmp_path}/sub-study/bids")
+    assert [image.participant_id for image in images] == ["sub-01", "sub-02"]
+    _touch(tmp_path / "sub-study/fsl", *(f"{one}.anat/T1_biascorr_brain.nii.gz" for one in ("S1", "S2")))
+    assert [image.image_id for image in index_images(f"{tmp_path}/sub-study/fsl")] == ["S1", "S2"]
+
+
+@pytest.mark.parametrize(
+    "source", ["sub-01", "sub-01/ses-2", "sub-01/ses-2/anat", "sub-01/ses-2/anat/*.nii", "sub-*/ses-*/anat/T1.nii"]
+)
+def test_a_source_inside_a_participants_folder_is_of_that_participant(tmp_path, source):
+    _touch(tmp_path / "sub-study/bids", "sub-01/ses-2/anat/T1.nii")
+    assert [image.image_id for image in index_images(f"{tmp_path}/sub-study/bids/{source}")] == ["sub-01_ses-2"]
+
+
+def test_one_file_says_what_its_whole_path_says(tmp_path):
+    source = _touch(tmp_path, "sub-01/mine/T1.nii")
+    assert [image.image_id for image in index_images(f"{source}/sub-01/mine/T1.nii")] == ["sub-01"]
+
+
+def test_hidden_files_of_archives_and_urls_are_left_out(bucket, tmp_path):
+    names = ("a.nii", ".git/b.nii", "c/._d.nii", "c/.e/f.nii")
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+            bucket.pipe(f"/study/{name}", b"x")
+    for source in (f"{tmp_path}/study.zip", "memory://study", "memory://study/**"):
+        assert [image.image_id for image in index_images(source)] == ["a"]
+    assert [image.image_id for image in index_images(f"zip://.git/*::{tmp_path}/study.zip")] == ["b"]
 
 
 # --- behind a URL ---------------------------------------------------------------------------------------------
@@ -470,6 +542,10 @@ def test_a_study_in_one_archive(tmp_path):
     assert [image.image_id for image in images] == ["sub-01", "sub-02"]
     assert images[0].member == "sub-01/anat/sub-01_space-MNI152NLin2009cAsym_res-2_desc-preproc_T1w.nii.gz"
     assert images[0].mask == ""  # a mask is a file of its own
+    told = find_images(f"{tmp_path}/study.zip").told
+    assert any(one.startswith("2 of 2 images have no brain mask beside them: they are preproc") for one in told)
+    assert f"brain masks inside an archive are not applied; unpack {tmp_path}/study.zip to have them applied" in told
+    assert not any("are applied when" in one for one in told)
     assert index_images(f"zip://{images[0].member}::{tmp_path}/study.zip") == images[:1]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from featx import schema
 from featx.errors import IndexingError
-from featx.images.image import Image
+from featx.images.image import Image, where
 from featx.images.index import check_readable, index_images, unreadable, why_unreadable, write_index
 
 
@@ -152,6 +152,10 @@ def test_a_table_of_ones_own(tmp_path):
         ),
         ("participant_id,path\nx,git://repository/a.nii\n", "row 2 of .*: a URL must be of a protocol that only"),
         ("participant_id,path\nx,zip://a.nii\n", "row 2 of .*: a chain of URLs must be"),
+        (
+            "participant_id,path,mask\nx,a.nii,zip://m.nii::b.zip\n",
+            "mask must be a file of its own; row 2 of .* names m.nii in .*b.zip; unpack",
+        ),
     ],
 )
 def test_bad_tables(tmp_path, text, match):
@@ -177,6 +181,32 @@ def test_a_table_of_urls_archives_and_masks(tmp_path):
     ]
     write_index(images, tmp_path / "images.csv")
     assert index_images(str(tmp_path / "images.csv")) == images
+
+
+def test_tabs_where_the_name_says_so(tmp_path):
+    images = index_images(_touch(tmp_path / "a", *BIDS))
+    write_index(images, tmp_path / "images.tsv")
+    assert (tmp_path / "images.tsv").read_text().startswith("image_id\tparticipant_id\t")
+    assert index_images(str(tmp_path / "images.tsv")) == images
+    with pytest.raises(
+        IndexingError, match=r"must be named .csv or .tsv; got .*images.txt; the next verb reads it by"
+    ):
+        write_index(images, tmp_path / "images.txt")
+
+
+def test_a_password_is_kept_in_the_table_and_never_told(tmp_path):
+    url = "https://alice:s3cret@127.0.0.1:9/a.nii.gz?X-Amz-Signature=abc"
+    (tmp_path / "t.csv").write_text(f"participant_id,path\na,{url}\n")
+    images = index_images(str(tmp_path / "t.csv"))
+    assert where(images[0]) == "https://127.0.0.1:9/a.nii.gz?..."
+    write_index(images, tmp_path / "images.csv")
+    assert index_images(str(tmp_path / "images.csv")) == images
+    (tmp_path / "t.csv").write_text(f"participant_id,path\na,{url}\na,{url}&x=2\n")
+    for source in (tmp_path / "t.csv", f"{url}.csv", f"git://alice:s3cret@h/{url}", f"zip://*.nii::{url}"):
+        with pytest.raises(IndexingError) as refused:
+            index_images(str(source))
+        assert "s3cret" not in str(refused.value)
+        assert "abc" not in str(refused.value).replace(str(tmp_path), "")
 
 
 def test_a_table_that_is_not_there(tmp_path):

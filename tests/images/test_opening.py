@@ -1,5 +1,6 @@
 """Bytes from files, members of archives and URLs; what is wrong with them, by reason code."""
 
+import contextlib
 import gzip
 import importlib.util
 import io
@@ -10,6 +11,7 @@ import threading
 import time
 import warnings
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -19,8 +21,8 @@ import pytest
 
 from featx.errors import DependencyError, ImageError
 from featx.images import opening
-from featx.images.image import Image
-from featx.images.opening import check_openable, file_name, filesystem, list_members, located, read_bytes
+from featx.images.image import Image, shown
+from featx.images.opening import check_openable, checksum, file_name, filesystem, list_members, located, read_bytes
 from featx.images.volume import MNI152_2MM, grid_affine, read_image, write_volume
 from tests.serving import Page, serve
 
@@ -146,6 +148,33 @@ def test_a_bomb(bulk, monkeypatch):
     monkeypatch.setattr(opening, "MOST_MEMBER_BYTES", len(BODY) - 1)
     _refused("out-of-memory", "must have at most 0 GiB; T1/.* announces 0.0 GiB", read_bytes, bulk, MEMBER)
     assert read_bytes(bulk, "T1/T1.nii.gz") == b"head"
+
+
+def test_a_name_in_an_archive_that_is_no_text(tmp_path):
+    path = _zip(tmp_path / "1.zip", {"T1/ä.nii": BODY})
+    raw = bytearray(path.read_bytes())
+    raw[raw.index("ä".encode(), raw.index(b"PK\x01\x02"))] = 0xFF
+    path.write_bytes(raw)
+    for call in (list_members, lambda path: check_openable(Image("a", "a", "", "", path, MEMBER))):
+        _refused("unreadable", "must be a whole zip file; .*1.zip is not .*codec can't decode", call, path)
+
+
+def test_every_damage_of_an_archive_is_an_image_error_or_harmless(tmp_path):
+    whole = _zip(tmp_path / "1.zip", {MEMBER: BODY[:500], "T1/é.txt": b"x" * 99}).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(1500):
+        damaged = bytearray(whole)
+        for at in rng.integers(len(whole) - 260, len(whole), 2):
+            damaged[at] = rng.integers(256)
+        (tmp_path / "1.zip").write_bytes(damaged)
+        for call in (list_members, lambda path: read_bytes(path, MEMBER)):
+            with contextlib.suppress(ImageError):
+                call(tmp_path / "1.zip")
+
+
+def test_the_checksum_of_a_member(bulk):
+    assert checksum(bulk, MEMBER) == (zlib.crc32(BODY), len(BODY))
+    _refused("missing-member", "holds no x", checksum, bulk, "x")
 
 
 def test_a_name_twice_in_an_archive(tmp_path):
@@ -282,6 +311,41 @@ def test_a_web_address():
         check_openable(Image("a", "a", "", "", f"{server.url}/a.nii?sig=1"))
         _refused("remote", "no.nii is not", check_openable, Image("a", "a", "", "", f"{server.url}/no.nii"))
     _refused("remote", "is not .*[Cc]onnect", read_bytes, f"{server.url}/a.nii")
+
+
+@pytest.mark.parametrize(
+    "url, wanted",
+    [
+        ("http://alice:s3cret@host:80/a/b.nii.gz?sig=s3cret#x", "http://host:80/a/b.nii.gz?..."),
+        ("zip://T1/b.nii::https://u:s3@cret@host/1.zip?k=s3cret", "zip://T1/b.nii::https://host/1.zip?..."),
+        ("ftp://alice@host/a.nii", "ftp://host/a.nii"),
+        ("s3://bucket/who@home?.nii.gz", "s3://bucket/who@home?.nii.gz"),
+        ("/data/a@b?c.nii", "/data/a@b?c.nii"),
+    ],
+)
+def test_what_is_shown_of_a_url(url, wanted):
+    assert shown(url) == wanted
+
+
+@web
+def test_no_sentence_shows_what_opens_a_url(bulk):
+    with serve() as server:
+        signed = "?X-Amz-Signature=s3cret"
+        server.pages |= {f"/500.nii{signed}": Page(b"sorry", status=500), f"/page.zip{signed}": Page(b"<html>")}
+        server.pages |= {f"/1.zip{signed}": Page(bulk.read_bytes()), f"/empty.nii{signed}": Page(b"")}
+        host = server.url.removeprefix("http://")
+        for name, member, code in (
+            ("500.nii", "", "remote"),
+            ("no.nii", "", "remote"),
+            ("page.zip", MEMBER, "unreadable"),
+            ("1.zip", "no.nii", "missing-member"),
+        ):
+            with pytest.raises(ImageError) as refused:
+                read_bytes(f"http://alice:s3cret@{host}/{name}{signed}", member)
+            assert refused.value.code == code
+            assert f"http://{host}/{name}?... " in str(refused.value)
+            assert "s3cret" not in str(refused.value)
+            assert "alice" not in str(refused.value)
 
 
 @web

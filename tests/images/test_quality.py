@@ -155,3 +155,16 @@ def test_damage_shows_in_real_brains(data):
         assert noisy.snr < 0.5 * min(of.snr for of in whole)
         assert blurred.sharpness < 0.9 * min(of.sharpness for of in whole)
         assert shifted.overlap < min(of.overlap for of in whole)
+
+
+@pytest.mark.filterwarnings("error")
+def test_grey_values_near_the_end_of_float32_overflow_nothing():
+    """Their squares are beyond it: ratios are those of the same image in usual units."""
+    rng = np.random.default_rng(6)
+    data = read_template().data
+    data = np.where(data > 0, data, 0.01 * data.max()) + rng.normal(0, 0.002 * data.max(), data.shape)
+    usual, huge = (measure(Volume((data * by).astype(np.float32), LAS)) for by in (1.0, 2.0**57))
+    assert data.max() * 2.0**57 > 1e19
+    for name in ("snr", "cnr", "fber", "efc", "sharpness"):
+        assert getattr(huge, name) == pytest.approx(getattr(usual, name), rel=1e-4), name
+        assert math.isfinite(getattr(huge, name))

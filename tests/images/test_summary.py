@@ -1,4 +1,5 @@
 import gzip
+import zipfile
 
 import numpy as np
 import pytest
@@ -173,6 +174,39 @@ def test_files_of_the_same_bytes_are_found(copies):
     total = calls[0][1]
     assert calls == [(at + 1, total) for at in range(total)]
     assert total < 5  # e is the only file of its size
+
+
+def test_a_name_that_gzip_notes_makes_no_other_file(tmp_path):
+    raw = np.random.default_rng(0).bytes(2000)
+    for name, noted in (("a", "a"), ("b", "a_longer_name"), ("c", "")):
+        with gzip.GzipFile(noted, "wb", fileobj=(tmp_path / f"{name}.nii.gz").open("wb"), mtime=1) as file:
+            file.write(raw[: 1999 if name == "c" else 2000])
+            file.fileobj.flush()
+            closing = file.fileobj
+        closing.close()
+    assert len({path.stat().st_size for path in tmp_path.iterdir()}) == 3
+    assert find_identical(index_images(str(tmp_path))) == (("a", "b"),)
+
+
+def test_members_are_compared_whatever_else_their_archives_hold(tmp_path):
+    raw = np.random.default_rng(0).bytes(2000)
+    for eid, body, more in ((1000012, raw, b""), (1000025, raw, b"notes"), (1000031, raw[::-1], b"")):
+        with zipfile.ZipFile(tmp_path / f"{eid}_20252_2_0.zip", "w") as archive:
+            archive.writestr("T1/T1_brain_to_MNI.nii.gz", body)
+            archive.writestr("notes.txt", more)
+    (tmp_path / "1000040_20252_2_0.zip").write_bytes(b"PK half")
+    calls = []
+    found = find_identical(index_images(str(tmp_path)), lambda done, total: calls.append(total))
+    assert found == (("1000012_ses-2", "1000025_ses-2"),)
+    assert calls == [2, 2]  # those two alone are read
+
+
+def test_people_of_a_tree_below_a_folder_that_is_called_like_one():
+    found = summarise(
+        [_image("sub-1", path="/x/sub-study/d/sub-1/anat/sub-1_T1w.nii")],
+        ["/x/sub-study/d/sub-1/anat/sub-1_T1w.nii", "/x/sub-study/d/sub-2/anat/sub-2_T2w.nii"],
+    )
+    assert (found.by_modality, found.without_image) == ({"T1w": 1, "T2w": 1}, ("sub-2",))
 
 
 def test_what_cannot_be_read_is_passed_over(copies, tmp_path):

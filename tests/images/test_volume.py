@@ -2,6 +2,8 @@ import contextlib
 import gzip
 import os
 import struct
+import tracemalloc
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -100,8 +102,8 @@ def test_one_frame_of_a_4d_file_is_a_volume(tmp_path):
 @pytest.fixture(params=["igzip", "gzip"])
 def either_gzip(request, monkeypatch):
     """Both ways to unpack: python-isal where it is installed, and the standard library's."""
-    module = pytest.importorskip("isal.igzip") if request.param == "igzip" else gzip
-    monkeypatch.setattr("featx.images.volume.decompress", module.decompress)
+    kind = pytest.importorskip("isal.igzip").IGzipFile if request.param == "igzip" else gzip.GzipFile
+    monkeypatch.setattr("featx.images.volume.unpacking", kind)
 
 
 # --- refusals -------------------------------------------------------------------------------------------------
@@ -157,6 +159,63 @@ def test_every_damage_of_a_gz_is_an_image_error_or_harmless(tmp_path):
         path.write_bytes(damaged)
         with contextlib.suppress(ImageError):
             read_volume(path)
+
+
+def _bomb(head=b"", megabytes=60):
+    """Some kB that stand for many MB of zeros, after a header."""
+    packer = zlib.compressobj(9, wbits=31)
+    return packer.compress(head) + packer.compress(bytes(megabytes << 20)) + packer.flush()
+
+
+@pytest.mark.usefixtures("either_gzip")
+@pytest.mark.parametrize("headed", [True, False])
+def test_a_bomb_is_not_unpacked(tmp_path, headed):
+    head = _nifti(_array()).to_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(_bomb(head if headed else b""))
+    tracemalloc.start()
+    match = f"holds more than the {len(head)} bytes of its header and voxels" if headed else "what its name says"
+    _refused(tmp_path / "a.nii.gz", "unreadable", match)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 << 20
+
+
+def test_a_header_that_announces_too_much(tmp_path):
+    head = bytearray(_nifti(_array()).to_bytes())
+    head[42:48] = struct.pack("<hhh", 30_000, 30_000, 30_000)
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(head))
+    match = r"at most 4 GiB; the header of .*a.nii.gz announces 30000x30000x30000 voxels, 50291.4 GiB; if that"
+    _refused(tmp_path / "a.nii.gz", "out-of-memory", match)
+
+
+@pytest.mark.usefixtures("either_gzip")
+@pytest.mark.parametrize("block", [5000, 100_000])
+def test_a_gz_of_several_members_is_read_whole(tmp_path, block):
+    """As bgzip and pigz write them."""
+    raw = _nifti(np.tile(_array(), (3, 4, 5))).to_bytes()
+    blocks = [gzip.compress(raw[at : at + block]) for at in range(0, len(raw), block)]
+    (tmp_path / "a.nii.gz").write_bytes(b"".join(blocks))
+    assert len(blocks) > 1
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").stored, np.tile(_array(), (3, 4, 5)))
+    (tmp_path / "a.nii.gz").write_bytes(b"".join(blocks)[:-12])
+    _refused(tmp_path / "a.nii.gz", "truncated", "ends before its compressed data do")
+
+
+@pytest.mark.usefixtures("either_gzip")
+@pytest.mark.parametrize("n_bytes", [100, 70_000, 3_000_000])
+def test_what_follows_the_voxels_is_let_be(tmp_path, n_bytes):
+    """FreeSurfer writes tags there."""
+    raw = nib.MGHImage(_array(dtype=np.uint8), AFFINE).to_bytes() + np.random.default_rng(0).bytes(n_bytes)
+    (tmp_path / "a.mgz").write_bytes(gzip.compress(raw, compresslevel=1))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mgz").stored, _array(dtype=np.uint8))
+
+
+@pytest.mark.usefixtures("either_gzip")
+def test_a_wrong_checksum(tmp_path):
+    raw = bytearray(gzip.compress(_nifti(_array()).to_bytes()))
+    raw[-6] ^= 1
+    (tmp_path / "a.nii.gz").write_bytes(raw)
+    _refused(tmp_path / "a.nii.gz", "unreadable", "must be what its name says")
 
 
 @pytest.mark.usefixtures("either_gzip")

@@ -3,6 +3,7 @@ import os
 import random
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,7 +105,9 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     _plant(tmp_path, "data/sub-1/a.nii", "data/sub-1/deep/b.nii", "elsewhere/c.nii")
     data = tmp_path / "data"
     (data / "sub-2").symlink_to(tmp_path / "elsewhere")
-    (data / "sub-3").symlink_to(data / "sub-1")  # the same folder twice: both names are listed
+    (data / "sub-3").symlink_to(data / "sub-1")  # the same folder twice: the name that is no link is listed
+    (data / "sub-0").symlink_to(data / "store/17")  # here the link is nearer to the root
+    _plant(data, "store/17/e.nii")
     (data / "sub-1/deep/up").symlink_to(data)
     (data / "self.nii").symlink_to(data / "self.nii")
     (data / "lost.nii").symlink_to(tmp_path / "nowhere.nii")
@@ -112,9 +115,40 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     os.mkfifo(data / "pipe.nii")
     names = [os.path.relpath(path, data) for path in list_files(data)]
     assert names == sorted(
-        ["sub-1/a.nii", "sub-1/deep/b.nii", "sub-2/c.nii", "sub-3/a.nii", "sub-3/deep/b.nii"]
-        + ["d.nii", "lost.nii", "self.nii"]
+        ["sub-0/e.nii", "sub-1/a.nii", "sub-1/deep/b.nii", "sub-2/c.nii", "d.nii", "lost.nii", "self.nii"]
     )
+
+
+def test_links_to_each_other_do_not_multiply(tmp_path):
+    for at in range(7):
+        _plant(tmp_path, f"d{at}/x.nii")
+        for other in set(range(7)) - {at}:
+            (tmp_path / f"d{at}/l{other}").symlink_to(tmp_path / f"d{other}")
+    assert list_files(tmp_path) == [str(tmp_path / f"d{at}/x.nii") for at in range(7)]
+
+
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_link_to_a_folder_above_the_source_is_not_followed(tmp_path, by_link):
+    _plant(tmp_path, "study/ds/a.nii", "study/other/b.nii")
+    (tmp_path / "study/ds/up").symlink_to(tmp_path / "study")
+    (tmp_path / "short").symlink_to(tmp_path / "study/ds")
+    source = tmp_path / ("short" if by_link else "study/ds")
+    assert list_files(source) == [str(source / "a.nii")]
+
+
+def test_folders_without_a_number_of_their_own_are_all_listed(tmp_path, monkeypatch):
+    """Some disks give every folder the same inode."""
+    _plant(tmp_path, "a/x.nii", "b/y.nii")
+    stat = os.stat
+
+    def blind(path, *args, **kwargs):
+        status = stat(path, *args, **kwargs)
+        return SimpleNamespace(
+            st_mode=status.st_mode, st_ino=0, st_dev=0, st_mtime_ns=status.st_mtime_ns, st_ctime_ns=status.st_ctime_ns
+        )
+
+    monkeypatch.setattr(walk.os, "stat", blind)
+    assert [os.path.basename(path) for path in list_files(tmp_path)] == ["x.nii", "y.nii"]
 
 
 def test_a_link_that_leads_to_a_folder_later_is_seen_in_spite_of_the_cache(tmp_path, cache, scanned):

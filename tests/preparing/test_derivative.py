@@ -9,14 +9,22 @@ import pytest
 from PIL import Image as Picture
 
 from featx import schema
-from featx.errors import ImageError
+from featx.errors import ImageError, StoreError
 from featx.images.findings import look_at
 from featx.images.image import Image
 from featx.images.template import read_template, template_mask
 from featx.images.volume import read_volume, write_volume
 from featx.preparing import derivative
 from featx.preparing.brain import OWN, Prepared
-from featx.preparing.derivative import check_result, itk_text, picture_of, prepare_image, write_description
+from featx.preparing.derivative import (
+    check_description,
+    check_result,
+    itk_text,
+    picture_of,
+    prepare_image,
+    write_description,
+    xfm_of,
+)
 from featx.preparing.plan import Settings, file_of, plan_tasks, read_done
 
 ants = pytest.importorskip("ants")
@@ -50,8 +58,13 @@ def test_an_image_becomes_a_derivative(task, quick, phantom_head):
         assert picture.height == 300
     names = {path.name for path in task.output.rglob("*") if path.is_file()}
     stem = "sub-1_ses-2_space-MNI152NLin2009aSym_res-2_desc-brain"
-    xfm = "sub-1_ses-2_from-T1w_to-MNI152NLin2009aSym_xfm.txt"
-    assert names == {f"{stem}_{end}" for end in ("T1w.nii.gz", "T1w.json", "T1w.png", "mask.nii.gz")} | {xfm}
+    xfm = "sub-1_ses-2_from-T1w_to-MNI152NLin2009aSym_mode-image_res-2_xfm.txt"
+    ends = ("T1w.nii.gz", "T1w.json", "T1w.png", "mask.nii.gz", "mask.json")
+    assert names == {f"{stem}_{end}" for end in ends} | {xfm}
+    of_mask = json.loads(file_of(task, "desc-brain_mask.json").read_text())
+    assert (of_mask["Type"], of_mask["Resolution"]) == ("Brain", "2mm, isotropic")
+    assert said["Featx"]["BrainBytes"] == file_of(task, "desc-brain_T1w.nii.gz").stat().st_size
+    assert said["Featx"]["Accepted"] == []
     _check_transform(task.stem.parent / xfm, phantom_head)
 
 
@@ -73,6 +86,65 @@ def test_a_brain_that_failed_is_not_done(task, monkeypatch):
     with pytest.raises(ImageError, match=r"the template's by a Dice of 0.9 or more; that of .* does by 0.890; look"):
         prepare_image(task, Settings())
     assert read_done(task) is None
+    assert not list(task.output.rglob("*.*"))  # nothing of the first brain stands without its sidecar
+    accepting = Settings(accept=("not-registered", "wrong-range"))
+    row = prepare_image(task, accepting)
+    assert json.loads(file_of(task, "desc-brain_T1w.json").read_text())["Featx"]["Accepted"] == ["not-registered"]
+    assert read_done(task) == row
+
+
+def test_a_brain_gets_its_name_after_its_sidecar(task, monkeypatch):
+    made = Prepared(read_template(), template_mask(), np.eye(4), OWN, 0.95)
+    monkeypatch.setattr(derivative, "prepare", lambda *_, **__: made)
+    prepare_image(task, Settings())
+    there = []
+
+    def write(path, text):
+        there.append((path.name, file_of(task, "desc-brain_T1w.nii.gz").exists()))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(derivative, "_write_text", write)
+    with pytest.raises(OSError, match="No space left"):
+        prepare_image(task, Settings())
+    assert there == [(file_of(task, "desc-brain_mask.json").name, False)]
+    monkeypatch.undo()
+    monkeypatch.setattr(derivative, "prepare", lambda *_, **__: made)
+    synced = []
+    monkeypatch.setattr(derivative.os, "fsync", lambda file: synced.append(sorted(_names(task))))
+    prepare_image(task, Settings())
+    assert "T1w.json" in synced[-1]
+    assert "T1w.nii.gz" not in synced[-1]  # the brain is on the disk before it has its name, and comes last
+    assert "T1w.nii.gz" in _names(task)
+
+
+def _names(task):
+    return {path.name.rpartition("_")[2] for path in task.stem.parent.glob("sub-*")}
+
+
+def test_grids_have_transforms_of_their_own(task):
+    one, two = (xfm_of(plan_tasks([task.image], task.output, Settings(grid))[0]).name for grid in ("1mm", "2mm"))
+    assert one == "sub-1_ses-2_from-T1w_to-MNI152NLin2009aSym_mode-image_res-1_xfm.txt"
+    assert two == one.replace("res-1", "res-2")
+
+
+def test_a_mask_may_lie_at_a_url(task, quick):
+    import fsspec
+
+    with open(task.image.mask, "rb") as file:
+        fsspec.filesystem("memory").pipe("/masks/1.nii.gz", file.read())
+    image = dataclasses.replace(task.image, mask="memory://masks/1.nii.gz")
+    assert derivative._given_mask(image).sum() == (read_volume(task.image.mask).data > 0).sum()
+    made = derivative._sidecar(dataclasses.replace(task, image=image), Settings(), ({}, []), 5)["Featx"]
+    with open(task.image.mask, "rb") as file:
+        assert made["MaskSha256"] == hashlib.sha256(file.read()).hexdigest()
+
+
+@pytest.mark.data
+def test_a_real_head_becomes_a_brain(data, tmp_path, quick):
+    image = Image("sub-01", "sub-01", "", "", data / "ds000011/sub-01/anat/sub-01_T1w.nii.gz")
+    row = prepare_image(plan_tasks([image], tmp_path, Settings())[0], Settings())
+    assert float(row["dice"]) > 0.93
+    assert row["extraction"] == OWN
 
 
 def _made(extraction):
@@ -82,16 +154,16 @@ def _made(extraction):
 def test_results_are_held_against_the_template():
     good = look_at(read_template())
     own, given = _made(OWN), _made("given mask")
-    check_result(own(0.91), good, Settings(), "a.nii")
+    assert check_result(own(0.91), good, Settings(), "a.nii") == []
     check_result(given(0.86), good, Settings(), "a.nii")  # another tool's mask may be wider or tighter
     check_result(own(0.7), good, Settings(dof=6), "a.nii")
-    check_result(own(0.7), good, Settings(accept=("not-registered",)), "a.nii")
+    assert check_result(own(0.7), good, Settings(accept=("not-registered",)), "a.nii") == ["not-registered"]
     with pytest.raises(ImageError, match="a Dice of 0.85 or more; that of a.nii does by 0.840; look"):
         check_result(given(0.84), good, Settings(), "a.nii")
     away = dataclasses.replace(good, offset_mm=20.0)
     with pytest.raises(ImageError, match="a prepared brain wants a brain that is registered to MNI152; that of what"):
         check_result(own(0.95), away, Settings(), "a.nii")
-    check_result(own(0.95), away, Settings(accept=("not-registered",)), "a.nii")
+    assert check_result(own(0.95), away, Settings(accept=("not-registered",)), "a.nii") == ["not-registered"]
 
 
 def test_a_standardised_image_is_refused(tmp_path):
@@ -112,9 +184,27 @@ def test_a_mask_of_another_grid_is_refused(task, tmp_path):
 
 
 def test_the_folder_says_that_it_is_a_derivative(tmp_path):
-    write_description(tmp_path, Settings())
-    said = json.loads((tmp_path / "dataset_description.json").read_text())
+    write_description(tmp_path)
+    path = tmp_path / "dataset_description.json"
+    said = json.loads(path.read_text())
     assert (said["DatasetType"], said["GeneratedBy"][0]["Name"]) == ("derivative", "featx")
+    assert (tmp_path / ".bidsignore").read_text().split() == ["prepared.csv", "failures.csv", "figures/", "*_xfm.txt"]
+    path.write_text(json.dumps(said | {"Name": "Ours"}))
+    write_description(tmp_path)
+    assert json.loads(path.read_text())["Name"] == "Ours"  # what somebody wrote into it stays
+
+
+@pytest.mark.parametrize("text", ['{"GeneratedBy": [{"Name": "fMRIPrep"}]}', '{"DatasetType": "raw"}', "[]", "{"])
+def test_a_dataset_of_somebody_else_is_left_as_it_is(tmp_path, text):
+    path = tmp_path / "dataset_description.json"
+    path.write_text(text)
+    for act in (check_description, write_description):
+        with pytest.raises(
+            StoreError, match=r"a folder of its own, or one that featx made; .* is of another dataset"
+        ):
+            act(tmp_path)
+    assert path.read_text() == text
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_transform_is_written_in_itks_world():

@@ -1,9 +1,13 @@
 """Each image in a process of its own: what ends one costs no other."""
 
+import errno
 import os
 from pathlib import Path
 
+import pytest
+
 from featx import schema
+from featx.errors import StoreError
 from featx.images.image import Image
 from featx.preparing import processes
 from featx.preparing.plan import Settings, plan_tasks
@@ -53,3 +57,44 @@ def test_an_image_that_cannot_be_prepared_is_a_row(monkeypatch, tmp_path):
     processes._work(answer, task, Settings())
     assert [failure["code"] for _, failure in answer.sent] == ["missing-file", "out-of-memory"]
     assert "one image must fit in memory" in answer.sent[1][1]["sentence"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_brain_that_cannot_be_written_is_a_row(monkeypatch, tmp_path, number):
+    answer = _Answer()
+    (task,) = plan_tasks([Image("a", "a", "", "", tmp_path / "a.nii")], tmp_path, Settings())
+
+    def refuse(task, settings):
+        raise OSError(number, os.strerror(number), "out/x.nii.gz")
+
+    monkeypatch.setattr(processes, "prepare_image", refuse)
+    processes._work(answer, task, Settings())
+    ((row, failure),) = answer.sent
+    assert row is None
+    assert failure["code"] in schema.REASONS
+    assert failure["code"] == "not-written"
+    assert f"could not be ([Errno {number}] {os.strerror(number)}: 'out/x.nii.gz'); mend" in failure["sentence"]
+
+
+def run_out_of_room(answer, task, settings):
+    """What a process does here: it finds the disk full, as one that writes would."""
+    answer.send(processes.unwritten(task, OSError(errno.ENOSPC, "No space left on device")))
+
+
+def test_a_full_disk_ends_the_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "_begin", run_out_of_room)
+    images = [Image(name, name, "", "", Path(f"{name}.nii")) for name in "abcdef"]
+    tasks = plan_tasks(images, tmp_path, Settings())
+    begun = []
+    monkeypatch.setattr(processes, "prepare_apart", _counted(processes.prepare_apart, begun))
+    with pytest.raises(StoreError, match=r"the disk of an output must have room; .* is full .*; make room, and run"):
+        list(processes.prepare_images(tasks, Settings(), 1))
+    assert len(begun) < len(tasks)
+
+
+def _counted(act, begun):
+    def count(task, settings):
+        begun.append(task)
+        return act(task, settings)
+
+    return count

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from featx.errors import IndexingError, known
 from featx.images.finding.naming import Found, make_image, some, stem
-from featx.images.image import Image
+from featx.images.image import Image, shown
 from featx.images.opening import is_url
 
 # BIDS entities that tell images of one session apart; the filters take these, and "suffix".
@@ -24,18 +24,18 @@ ABSENT = "none"  # the value of a filter that asks for files without the entity
 _ENTITY = re.compile(r"(?:^|_)([a-z]+)-([^_]+)")
 _FOLDER = re.compile(r"(?:^|/)(sub|ses)-([^_/]+)(?=/)")
 _PREPROCESSED = re.compile(r"_desc-preproc_[A-Za-z0-9]+\.nii(\.gz)?$")
-_MASK = "_desc-brain_mask.nii"
+MASK = "_desc-brain_mask.nii"
 
 
-def entities(path: str | os.PathLike[str]) -> dict[str, str]:
-    """BIDS entities of a file's name (and sub-, ses- of its folders), with its suffix.
+def entities(path: str | os.PathLike[str], start: int = 0) -> dict[str, str]:
+    """BIDS entities of a file's name (and sub-, ses- of its folders, from `start` on), with its suffix.
 
     Examples
     --------
     >>> entities("sub-01/ses-2/anat/sub-01_ses-2_space-MNI_desc-brain_T1w.nii.gz")
     {'sub': '01', 'ses': '2', 'space': 'MNI', 'desc': 'brain', 'suffix': 'T1w'}
     """
-    text = os.fspath(path)
+    text = os.fspath(path)[start:]
     found = dict(_FOLDER.findall(text))
     name = stem(text)
     found.update(_ENTITY.findall(name))
@@ -57,8 +57,8 @@ def check_filters(filters: Mapping[str, str]) -> None:
             raise IndexingError(f"a filter must be a BIDS entity; got {entity!r}; {known((*ENTITIES, 'suffix'))}")
 
 
-def passing(paths: Sequence[str], filters: Mapping[str, str]) -> list[str]:
-    """Paths whose entities have the values of the filters.
+def passing(paths: Sequence[str], filters: Mapping[str, str], start: int = 0) -> list[str]:
+    """Paths whose entities (see `entities`) have the values of the filters.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def passing(paths: Sequence[str], filters: Mapping[str, str]) -> list[str]:
     there = {entity: value for entity, value in wanted.items() if value != ABSENT}
     marks = [f"_{value}." if entity == "suffix" else f"{entity}-{value}" for entity, value in there.items()]
     kept = [path for path in paths if all(mark in path for mark in marks)]  # cheap, before they are taken apart
-    return [path for path in kept if _passes(entities(path), wanted)] if wanted else kept
+    return [path for path in kept if _passes(entities(path, start), wanted)] if wanted else kept
 
 
 def _passes(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
@@ -83,6 +83,7 @@ def find_bids(
     *,
     choose: bool = True,
     own_ids: bool = False,
+    start: int = 0,
 ) -> Found:
     """Images of paths that carry BIDS names.
 
@@ -98,6 +99,8 @@ def find_bids(
         False takes all of them, also where some are preprocessed.
     own_ids : bool
         Ids are given afterwards: it does not matter whose folder a file lies in.
+    start : int
+        Where in a path its participant may stand; see `featx.images.finding.listing.Listing`.
 
     Raises
     ------
@@ -106,15 +109,23 @@ def find_bids(
     """
     told: list[str] = []
     if choose:
-        paths, told = choose_preprocessed(paths, filters)
-    images = [_with_mask(_by_entities(path, own_ids=own_ids), path, is_there) for path in paths]
+        paths, told = choose_preprocessed(paths, filters, start)
+    images = [_with_mask(_by_entities(path, start, own_ids=own_ids), path, is_there) for path in paths]
     masked = sum(bool(image.mask) for image in images)
     if masked:
         told.append(f"the brain masks of {masked} of {len(images)} images are applied when they are read")
+    heads = [image for image in images if not image.mask and _PREPROCESSED.search(str(image.path))]
+    if heads:
+        told.append(
+            f"{len(heads)} of {len(images)} images have no brain mask beside them: they are preprocessed heads, with "
+            f"skull, such as {shown(heads[0].path)}"
+        )
     return Found(images, told)
 
 
-def choose_preprocessed(paths: Sequence[str], filters: Mapping[str, str]) -> tuple[Sequence[str], list[str]]:
+def choose_preprocessed(
+    paths: Sequence[str], filters: Mapping[str, str], start: int = 0
+) -> tuple[Sequence[str], list[str]]:
     """The images of one suffix that were preprocessed, in MNI space if there are such; all paths if none was.
 
     Examples
@@ -133,17 +144,19 @@ def choose_preprocessed(paths: Sequence[str], filters: Mapping[str, str]) -> tup
     told = []
     in_space = [path for path in kept if "_space-MNI" in path]
     if "space" not in filters and in_space:
-        lost = sorted({_participant(path) for path in kept} - {_participant(path) for path in in_space})
+        lost = sorted(set.difference(*({_participant(path, start) for path in some_} for some_ in (kept, in_space))))
         if lost:
             told.append(f"{len(lost)} participants have no image in MNI space and are left aside: {some(lost)}")
         kept = in_space
     if len(kept) < len(paths):
-        told.insert(0, f"of preprocessed images, {len(kept)} of {len(paths)} files are taken, such as {kept[0]}")
+        told.insert(
+            0, f"of preprocessed images, {len(kept)} of {len(paths)} files are taken, such as {shown(kept[0])}"
+        )
     return kept, told
 
 
-def _participant(path: str) -> str:
-    return f"sub-{entities(path)['sub']}"
+def _participant(path: str, start: int) -> str:
+    return f"sub-{entities(path, start)['sub']}"
 
 
 def _is_scan(path: str, filters: Mapping[str, str]) -> bool:
@@ -155,21 +168,21 @@ def _with_mask(image: Image, path: str, is_there: Callable[[str], bool]) -> Imag
     match = _PREPROCESSED.search(path)
     if not match:
         return image
-    start = path[: match.start()] + _MASK
+    start = path[: match.start()] + MASK
     for mask in (start + (match[1] or ""), start + ("" if match[1] else ".gz")):
         if is_there(mask):
             return replace(image, mask=mask if is_url(mask) else os.path.normpath(mask))
     return image
 
 
-def _by_entities(path: str, *, own_ids: bool) -> Image:
-    found = entities(path)
+def _by_entities(path: str, start: int, *, own_ids: bool) -> Image:
+    found = entities(path, start)
     participant = f"sub-{found['sub']}"
-    folders = [value for entity, value in _FOLDER.findall(path) if entity == "sub"]
+    folders = [value for entity, value in _FOLDER.findall(path[start:]) if entity == "sub"]
     if folders and folders[-1] != found["sub"] and not own_ids:
         raise IndexingError(
-            f"a file must lie in its own participant's folder; {path} is named {participant} and lies in another's; "
-            "rename one of them"
+            f"a file must lie in its own participant's folder; {shown(path)} is named {participant} and lies in "
+            "another's; rename one of them"
         )
     session = f"ses-{found['ses']}" if "ses" in found else ""
     run = f"run-{found['run']}" if "run" in found else ""

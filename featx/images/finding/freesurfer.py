@@ -3,14 +3,14 @@
 ``brain.mgz`` is skull-stripped, bias-corrected and intensity-normalised, on FreeSurfer's conformed 1 mm grid in the
 subject's own space; ``norm.mgz`` is it before the last normalisation. Average subjects (fsaverage and its kin) are
 left out, and so are the templates of the longitudinal stream, which are no scan of anybody (their folder holds a file
-``base-tps``). Of a time point that was run on its own and again in the longitudinal stream, the run on its own is
-taken; ``--file '*.long.*/mri/brain.mgz'`` takes the other.
+``base-tps``, or a longitudinal run beside it names them). Of a time point that was run on its own and again in the
+longitudinal stream, the run on its own is taken; ``--file '*.long.*/mri/brain.mgz'`` takes the other.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from featx.images.finding.bids import entities
 from featx.images.finding.naming import Found, make_image, some
@@ -46,15 +46,15 @@ def subject_folder(path: str) -> str:
     return path[: path.rindex("/mri/")]
 
 
-def find_subjects(paths: Sequence[str], files: Collection[str], file: str) -> Found:
+def find_subjects(paths: Sequence[str], is_there: Callable[[str], bool], file: str) -> Found:
     """One volume of each subject.
 
     Parameters
     ----------
     paths : sequence of str
         Volumes in subjects' folders.
-    files : collection of str
-        All files of the source: a file ``base-tps`` marks a template.
+    is_there : callable
+        Whether a file is there: ``base-tps`` marks a template.
     file : str
         "" for brain.mgz; else `paths` are what was chosen already.
     """
@@ -64,22 +64,29 @@ def find_subjects(paths: Sequence[str], files: Collection[str], file: str) -> Fo
             there.setdefault(subject_folder(path), []).append(path)
     names = {folder: folder.rpartition("/")[2] for folder in there}
     averages = {folder for folder, name in names.items() if _AVERAGE.match(name)}
-    templates = {folder for folder in there if f"{folder}/base-tps" in files}
+    runs = {folder: folder.rpartition(".long.") for folder, name in names.items() if ".long." in name}
+    based = {f"{folder.rpartition('/')[0]}/{template}" for folder, (_, _, template) in runs.items()}
+    templates = {folder for folder in there if folder in based or is_there(f"{folder}/base-tps")} - averages
     kept = [folder for folder in there if folder not in averages | templates]
-    long = [folder for folder in kept if ".long." in names[folder]]
-    own = [folder for folder in kept if ".long." not in names[folder]]
+    again = {folder for folder, (own, _, _) in runs.items() if own in there}  # each time point is decided by itself
+    alone = [folder for folder in kept if folder in runs and folder not in again]
     told = [
         f"{len(aside)} {what} left aside: {some(sorted(names[folder] for folder in aside))}"
         for aside, what in (
             (averages, "average subjects are"),
             (templates, "templates of the longitudinal stream are"),
-            (long if own else (), "longitudinal runs are"),
+            (again, "longitudinal runs of time points that were run on their own too are"),
         )
         if aside
     ]
     told.insert(0, f"FreeSurfer subjects: {file or DEFAULT} of each")
+    if alone and len(alone) + len(again) < len(kept):
+        told.append(
+            f"{len(alone)} longitudinal runs are taken, for their time points were not run on their own: "
+            f"{some(sorted(names[folder] for folder in alone))}"
+        )
     images = []
-    for folder in own or long:
+    for folder in (one for one in kept if one not in again):
         ids = subject_ids(names[folder])
         for path in there[folder] if file else [f"{folder}/{DEFAULT}"]:
             images.append(make_image(path, *ids))

@@ -29,7 +29,7 @@ def is_in_anat(path: str) -> bool:
     return ".anat/" in path and _FOLDER.match(path) is not None
 
 
-def find_anat(paths: Sequence[str], file: str) -> Found:
+def find_anat(paths: Sequence[str], file: str, start: int = 0) -> Found:
     """One image of each folder; ids from the folder's name, or, where all have the same, from the folders above.
 
     Parameters
@@ -38,6 +38,8 @@ def find_anat(paths: Sequence[str], file: str) -> Found:
         Files in such folders.
     file : str
         "" for the brain; else `paths` are what was chosen already.
+    start : int
+        Where in a path its participant may stand.
     """
     matches = {path: match for path in paths if (match := _FOLDER.match(path))}
     folders = {match[1]: match[2] for match in matches.values()}
@@ -46,12 +48,12 @@ def find_anat(paths: Sequence[str], file: str) -> Found:
     else:
         chosen = [(f"{folder}/{DEFAULT}", folder) for folder in folders]
     names = dict(zip(folders, telling_names(list(folders.values()), [f"{one}/" for one in folders]), strict=True))
-    images = [make_image(path, *_ids(folder, names[folder])) for path, folder in chosen]
+    images = [make_image(path, *_ids(folder, names[folder], start)) for path, folder in chosen]
     return Found(images, [f"fsl_anat folders: {file or DEFAULT} of each"])
 
 
-def _ids(folder: str, name: str) -> tuple[str, str, str]:
-    found = entities(folder.removesuffix(".anat"))
+def _ids(folder: str, name: str, start: int) -> tuple[str, str, str]:
+    found = entities(folder.removesuffix(".anat"), start)
     if "sub" not in found:
         return name, "", ""
     session, run = (f"{entity}-{found[entity]}" if entity in found else "" for entity in ("ses", "run"))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from featx.images.finding.freesurfer import is_subject_volume, subject_folder
 from featx.images.finding.fslanat import is_in_anat
 from featx.images.finding.ukbiobank import is_bulk
+from featx.images.image import shown
 
 UKB, FREESURFER, FSL_ANAT, BIDS, PLAIN = "ukb", "freesurfer", "fsl-anat", "bids", "plain"
 KINDS = {
@@ -21,8 +22,8 @@ _SUB = re.compile(r"(?:^|/)sub-[^_/]+/|(?:^|[/_])sub-[^_/]+[^/]*$")
 _BESIDE = re.compile(r"(?:^|/)((?:derivatives|sourcedata)(?:/[^/]+)?)(?=/)")
 
 
-def kind_of(path: str) -> str:
-    """The kind of one file.
+def kind_of(path: str, start: int = 0) -> str:
+    """The kind of one file; a participant's label counts from `start` on.
 
     Examples
     --------
@@ -37,10 +38,10 @@ def kind_of(path: str) -> str:
         return FREESURFER
     if is_in_anat(path):
         return FSL_ANAT
-    return BIDS if "sub-" in path and _SUB.search(path) else PLAIN
+    return BIDS if "sub-" in path and _SUB.search(path, start) else PLAIN
 
 
-def sort_by_kind(paths: Sequence[str]) -> dict[str, list[str]]:
+def sort_by_kind(paths: Sequence[str], start: int = 0) -> dict[str, list[str]]:
     """Paths by their kind, in order. What else lies in the folder of a FreeSurfer subject belongs to it.
 
     Examples
@@ -50,7 +51,7 @@ def sort_by_kind(paths: Sequence[str]) -> dict[str, list[str]]:
     """
     sorted_: dict[str, list[str]] = {}
     for path in paths:
-        sorted_.setdefault(kind_of(path), []).append(path)
+        sorted_.setdefault(kind_of(path, start), []).append(path)
     if FREESURFER not in sorted_ or not {BIDS, PLAIN} & set(sorted_):
         return sorted_
     subjects = {subject_folder(path) for path in sorted_[FREESURFER]}
@@ -96,7 +97,7 @@ def mixture(sorted_: Mapping[str, Sequence[str]], source: str) -> str:
     >>> mixture({"bids": ["/d/sub-1_T1w.nii"], "plain": ["/d/a.nii"]}, "/d")[:66]
     "all images of a source must be named alike; in '/d' there are 1 fi"
     """
-    there = [f"{len(paths)} {KINDS[kind]} (such as {paths[0]})" for kind, paths in sorted_.items()]
+    there = [f"{len(paths)} {KINDS[kind]} (such as {shown(paths[0])})" for kind, paths in sorted_.items()]
     own = " or give --id-pattern," if set(sorted_) == {BIDS, PLAIN} else ""
     return (
         f"all images of a source must be named alike; in {source!r} there are {' and '.join(there)}; narrow the "

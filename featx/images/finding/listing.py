@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,15 @@ from featx.errors import IndexingError
 from featx.images.finding.naming import is_image
 from featx.images.finding.ukbiobank import is_bulk_archive
 from featx.images.finding.walk import list_files
+from featx.images.image import shown
 from featx.images.opening import filesystem, is_url, list_members, located, reach
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", "dicomdir")
 _LOOKED_INTO = 5  # files without a suffix
 _WILD = "*["  # a ? in a URL is the start of a query, mostly
+_NAMED = re.compile(r"\.[A-Za-z]\w*$")  # a DICOM file may be called by its number, 1.3.12.2.1107
+# The folders of one participant's session, at the end of a path.
+_OF_ONE = re.compile(r"/sub-[^/]+(?:/ses-[^/]+)?(?:/(?:anat|func|dwi|fmap|perf|swi|pet|mrs))?$")
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,14 @@ class Listing:
         Absolute paths or URLs.
     archive : Path or str
         Where it is not "", files are members of this archive.
+    start : int
+        Where in a path the source begins: what lies above says nothing of participants. It is 0 for one file.
     """
 
     root: str
     files: list[str]
     archive: Path | str = ""
+    start: int = 0
 
 
 def list_source(source: str, cache: Path | None = None, on_progress: Callable[[int], None] | None = None) -> Listing:
@@ -57,14 +65,41 @@ def list_source(source: str, cache: Path | None = None, on_progress: Callable[[i
     if is_url(source):
         path, member = located(source)
         if member:
-            return Listing("", sorted(fnmatch.filter(list_members(path), member)), path)
+            return Listing("", _plain(sorted(fnmatch.filter(list_members(path), member)), member), path)
         if is_url(path):
             return _list_url(str(path))
         source = str(path)
     if os.path.isdir(source):
-        return Listing(os.path.abspath(source), list_files(Path(source), cache, on_progress))
+        root = os.path.abspath(source)
+        return Listing(root, list_files(Path(source), cache, on_progress), start=start_of(root))
     matches = (os.path.abspath(match) for match in glob.glob(source, recursive=True))
-    return Listing("", sorted(match for match in matches if os.path.isfile(match)))
+    files = sorted(match for match in matches if os.path.isfile(match))
+    return Listing("", files, start=_start_of_glob(os.path.abspath(source), "*?["))
+
+
+def start_of(folder: str) -> int:
+    """Where in a path below a folder participants begin: at the folder's end, or at the participant whom it is of.
+
+    Examples
+    --------
+    >>> start_of("/x/sub-study/ds"), start_of("/x/ds/sub-01/ses-2/anat"), start_of("/")
+    (15, 5, 0)
+    """
+    folder = folder.rstrip("/")
+    match = _OF_ONE.search(folder)
+    return match.start() if match else len(folder)
+
+
+def _start_of_glob(pattern: str, wild: str) -> int:
+    fixed = re.split(f"[{re.escape(wild)}]", pattern, maxsplit=1)[0]
+    return 0 if fixed == pattern else start_of(fixed.rpartition("/")[0])
+
+
+def _plain(names: list[str], pattern: str) -> list[str]:
+    """Names without hidden ones, in the folders that a source stands for, unless its pattern asks for them."""
+    if any(part.startswith(".") for part in pattern.split("/")):
+        return names
+    return [name for name in names if not name.startswith(".") and "/." not in name]
 
 
 def _is_other_archive(source: str) -> bool:
@@ -79,9 +114,12 @@ def _list_url(url: str) -> Listing:
     with reach(url):
         fs, inside = filesystem(url)
         if wild:
-            return Listing("", sorted(fs.unstrip_protocol(one) for one in fs.glob(inside) if not one.endswith("/")))
+            pattern = str(fs.unstrip_protocol(inside))
+            found = sorted(fs.unstrip_protocol(one) for one in fs.glob(inside) if not one.endswith("/"))
+            return Listing("", _plain(found, pattern), start=_start_of_glob(pattern, _WILD))
         found = sorted(fs.unstrip_protocol(one) for one in fs.find(inside) if not one.endswith("/"))
-        return Listing(str(fs.unstrip_protocol(inside)).rstrip("/"), found)
+        root = str(fs.unstrip_protocol(inside)).rstrip("/")
+        return Listing(root, _plain(found, root), start=start_of(root))
 
 
 def is_there(path: str) -> bool:
@@ -101,12 +139,13 @@ def check_not_dicom(files: Sequence[str], source: str) -> None:
     IndexingError
     """
     named = [path for path in files if path.lower().endswith(_DICOM_SUFFIXES)]
-    bare = [path for path in files if "." not in path.rpartition("/")[2] and not is_url(path)]
-    said = named or [path for path in bare[:_LOOKED_INTO] if _is_dicom(path)]
+    bare = [path for path in files if not _NAMED.search(path.rpartition("/")[2]) and not is_url(path)]
+    some_ = bare[:: max(1, len(bare) // _LOOKED_INTO)][:_LOOKED_INTO]
+    said = named or [path for path in some_ if _is_dicom(path)]
     if said:
         raise IndexingError(
-            f"a source must hold NIfTI or FreeSurfer images; {source!r} holds DICOM, such as {said[0]}; convert it "
-            f"(dcm2niix -z y -o OUT {source}), and index what comes out"
+            f"a source must hold NIfTI or FreeSurfer images; {source!r} holds DICOM, such as {shown(said[0])}; "
+            f"convert it (dcm2niix -z y -o OUT {source}), and index what comes out"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from featx import schema
 from featx.errors import IndexingError
-from featx.images.image import Image
+from featx.images.image import Image, shown
 from featx.images.opening import file_name, is_url
 from featx.images.volume import SUFFIXES
 
@@ -128,8 +128,8 @@ def by_pattern(images: Sequence[Image], id_pattern: str) -> list[Image]:
         groups = match.groupdict() if match else {}
         if not groups.get(schema.PARTICIPANT_ID):
             raise IndexingError(
-                f"--id-pattern must find a group participant_id in every path; {id_pattern!r} finds none in {text}; "
-                "write (?P<participant_id>...) so that it fits every path, or narrow the source"
+                f"--id-pattern must find a group participant_id in every path; {id_pattern!r} finds none in "
+                f"{shown(text)}; write (?P<participant_id>...) so that it fits every path, or narrow the source"
             )
         participant, session, run = (groups.get(field) or "" for field in _ID_FIELDS)
         renamed.append(

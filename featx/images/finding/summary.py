@@ -21,12 +21,13 @@ from pathlib import Path
 from featx import schema
 from featx.errors import ImageError, IndexingError, first_line
 from featx.images.image import Image
-from featx.images.opening import read_bytes
+from featx.images.opening import checksum, is_url, read_bytes
 from featx.images.volume import SUFFIXES
 
 READERS = 4  # threads that read whole files; more would hold more of them in memory
 _MODALITY = re.compile(f"_([^_-]+?)(?:{'|'.join(map(re.escape, SUFFIXES))})$", re.IGNORECASE)
 _PERSON = re.compile(r"/sub-([^/_]+)(?=[/_])")
+_GZIP = b"\x1f\x8b"
 _ID, _FILE = schema.PARTICIPANT_ID, "participants.tsv"
 
 
@@ -175,14 +176,15 @@ def _people_of(images: Sequence[Image], files: Iterable[str]) -> dict[str, _InTr
     """People of the data sets that the images come from, by their label; none if images are named otherwise."""
     data_sets = set()
     for image in images:
-        match = _PERSON.search(str(image.path))
-        if match is None or match[1] != _bare(image.participant_id):
+        label = _bare(image.participant_id)
+        match = next((one for one in _PERSON.finditer(str(image.path)) if one[1] == label), None)
+        if match is None:
             return {}
         data_sets.add(str(image.path)[: match.start()])
     people: dict[str, _InTree] = {}
     for path in files:
-        match = _PERSON.search(path)
-        if match is None or path[: match.start()] not in data_sets:
+        match = next((one for one in _PERSON.finditer(path) if path[: one.start()] in data_sets), None)
+        if match is None:
             continue
         person = people.get(match[1])
         if person is None:
@@ -270,7 +272,10 @@ def find_identical(
 ) -> tuple[tuple[str, ...], ...]:
     """Ids of images whose files hold the same bytes, but for the names and times that gzip notes.
 
-    Sizes are compared first; only files of one size are read. Those that cannot be read, and URLs, are passed over.
+    Only files that may be the same are read: of gzip files, those that end in the same checksum and size of what they
+    hold; of members of archives, those of which the archives' lists say the same two, so that of these a name or time
+    that gzip notes makes another; of others, those of one size. A file is not held against a member. What cannot be
+    read, and URLs, are passed over.
 
     Parameters
     ----------
@@ -278,11 +283,11 @@ def find_identical(
     on_progress : callable, optional
         Called with the number of files that were read, and of those to be read.
     """
-    sizes = {image.image_id: size for image in images if (size := _size(image)) is not None}
-    alike = {image_id for group in _groups(sizes) for image_id in group}
-    chosen = [image for image in images if image.image_id in alike]
     digests: dict[str, str] = {}
     with ThreadPoolExecutor(READERS) as pool:
+        marks = zip(images, pool.map(_mark, images), strict=True)
+        alike = {one for group in _groups({image.image_id: mark for image, mark in marks if mark}) for one in group}
+        chosen = [image for image in images if image.image_id in alike]
         for done, (image, digest) in enumerate(zip(chosen, pool.map(_digest, chosen), strict=True), start=1):
             if digest:
                 digests[image.image_id] = digest
@@ -291,10 +296,21 @@ def find_identical(
     return _groups(digests)
 
 
-def _size(image: Image) -> int | None:
+def _mark(image: Image) -> tuple[str, object] | None:
+    """What equal files share, and few others do, without reading one whole."""
+    if is_url(image.path):
+        return None
     try:
-        return None if "://" in str(image.path) else os.stat(image.path).st_size
-    except OSError:
+        if image.member:
+            return "member", checksum(image.path, image.member)
+        with open(image.path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if file.read(2) != _GZIP:
+                return "plain", size
+            file.seek(max(0, size - 8))
+            return "gzip", file.read()  # checksum and size of what is packed, also where the header differs
+    except (OSError, ImageError):
         return None
 
 
@@ -314,7 +330,7 @@ def without_gzip_header(data: bytes) -> bytes:
     >>> without_gzip_header(gzip.compress(b"x", mtime=1)) == without_gzip_header(gzip.compress(b"x", mtime=2))
     True
     """
-    if data[:2] != b"\x1f\x8b" or len(data) < 10:
+    if data[:2] != _GZIP or len(data) < 10:
         return data
     flags, at = data[3], 10
     if flags & 4:  # extra fields
