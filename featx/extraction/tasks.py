@@ -22,7 +22,7 @@ from featx.extraction.job import Job, load_job
 from featx.extraction.plan import PlannedSet
 from featx.extraction.shards import Asked, Fitness, Outcome, Shard, choose_cache, plainly
 from featx.featureset import feature_key
-from featx.images.image import Image
+from featx.images.image import Image, where
 from featx.images.index import check_readable
 
 Sets = Mapping[str, tuple[PlannedSet, ...]]  # by the label of the network that makes them
@@ -55,7 +55,7 @@ def look_around(asked: Asked, token: Path, image: Image | None, *, dask_worker: 
         device=device,
         no_device=no_device,
         no_output=_why_not_written(token),
-        no_image=f"{image.path} ({unread})" if image and unread else "",
+        no_image=f"{where(image)} ({unread})" if image and unread else "",
         no_weights=no_weights,
     )
 

@@ -12,7 +12,6 @@ import csv
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +26,13 @@ from featx.images.finding.naming import Found, by_pattern, by_stem_or_folder, is
 from featx.images.finding.patterns import ends_with
 from featx.images.finding.table import read_table
 from featx.images.finding.ukbiobank import find_bulk, is_bulk_archive
+from featx.images.finding.waiting import map_fitting
 from featx.images.image import Image, shown
 from featx.images.opening import check_openable, is_url
 from featx.images.volume import SUFFIXES
 
 __all__ = ["Found", "check_readable", "entities", "find_images", "index_images", "write_index"]
 
-THREADS = 16  # that look whether images are there: each waits for a disk or a server, mostly
 _SHARD = 32  # images that a thread takes at once
 _OF_ANY_KIND = ("ses", "run")  # filters that do not need BIDS names
 
@@ -285,20 +284,19 @@ def unreadable(images: Sequence[Image]) -> list[dict[str, str]]:
 
     Many are looked at side by side: a disk behind a network, or a server, answers each after a while.
     """
-    with ThreadPoolExecutor(THREADS) as pool:
-        shards = pool.map(lambda some_: [_trouble(image) for image in some_], _shards(images))
-        troubles = [trouble for shard in shards for trouble in shard]
-        return [
-            {
-                schema.IMAGE_ID: image.image_id,
-                "network": "",
-                "step": "index",
-                "code": trouble.code,
-                "sentence": str(trouble),
-            }
-            for image, trouble in zip(images, troubles, strict=True)
-            if trouble is not None
-        ]
+    shards = map_fitting(lambda some_: [_trouble(image) for image in some_], _shards(images))
+    troubles = [trouble for shard in shards for trouble in shard]
+    return [
+        {
+            schema.IMAGE_ID: image.image_id,
+            "network": "",
+            "step": "index",
+            "code": trouble.code,
+            "sentence": str(trouble),
+        }
+        for image, trouble in zip(images, troubles, strict=True)
+        if trouble is not None
+    ]
 
 
 def _shards(images: Sequence[Image]) -> list[Sequence[Image]]:

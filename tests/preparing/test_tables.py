@@ -1,12 +1,14 @@
 """The tables of a derivative tell of all that lies in it, whoever made it."""
 
 import csv
+import fcntl
 import json
 
 import pytest
 
 from featx import schema
 from featx.images.image import Image
+from featx.preparing import tables
 from featx.preparing.plan import Settings, file_of, plan_tasks
 from featx.preparing.tables import list_prepared, write_tables
 
@@ -68,3 +70,17 @@ def test_a_failures_table_that_is_not_ours_is_replaced(tmp_path):
     (tmp_path / "failures.csv").write_text("image_id,why\na,b\n")
     write_tables(tmp_path, Settings(), ["z"], [_failure("z")])
     assert _rows(tmp_path / "failures.csv") == [_failure("z")]
+
+
+def test_tables_are_written_by_one_at_a_time_where_there_are_locks(made, tmp_path, monkeypatch):
+    made(["a"])
+    asked = []
+
+    def without_locks(file, how):
+        asked.append((how, (tmp_path / "prepared.csv").exists()))
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(tables.fcntl, "flock", without_locks)
+    write_tables(tmp_path, Settings(), ["a"], [])
+    assert asked == [(fcntl.LOCK_EX, False)]
+    assert len(_rows(tmp_path / "prepared.csv")) == 1

@@ -18,24 +18,23 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from featx.errors import IndexingError
+from featx.images.finding.waiting import THREADS, map_fitting
 
 FORMAT = "featx-walk-1"
 UNSURE_NS = 2_000_000_000  # the coarsest clock of a disk that is in use (FAT)
-THREADS = 16  # for disks behind a network, where a folder costs a round trip; on a local one they cost nothing
 LEAST = 256  # folders; fewer are listed anew faster than a cache is looked for
 SHARD = 256  # folders that a thread takes at once
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NOT_DATA = ("lost+found",)
 
 
-@dataclass(frozen=True)
-class _Branch:
+class _Branch(NamedTuple):  # of these there are as many as folders, so that they must be made fast
     """A folder that is still to be listed; whether it is a link itself, and whether a link leads to it."""
 
     path: str
@@ -43,8 +42,7 @@ class _Branch:
     through: bool = False
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(NamedTuple):
     """What one folder holds: paths of files, and folders below; it itself is its device and inode."""
 
     branch: _Branch
@@ -97,23 +95,20 @@ def list_files(
     kept: dict[str, str] = {}
     level = [_Branch(root)]
     seen = dict.fromkeys(_holding(root), False)
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        while level:
-            folders: list[_Folder] = []
-            count = len(files)
-            for found in pool.map(partial(_list_all, known=known, cut=len(root)), _shards(level)):
-                files += found.files
-                folders += found.folders
-                kept |= found.kept
-                count += len(found.files) + sum(len(folder.files) for folder in found.folders)
-                if on_progress is not None:
-                    on_progress(count)
-            once = _each_once(folders, seen)
-            files += [path for folder in once for path in folder.files]
-            level = [branch for folder in once for branch in folder.below]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    while level:
+        folders: list[_Folder] = []
+        count = len(files)
+        for found in map_fitting(partial(_list_all, known=known, cut=len(root)), _shards(level)):
+            files += found.files
+            folders += found.folders
+            kept |= found.kept
+            count += len(found.files) + sum(len(folder.files) for folder in found.folders)
+            if on_progress is not None:
+                on_progress(count)
+        once = _each_once(folders, seen)
+        for folder_ in once:
+            files += folder_.files
+        level = [branch for folder_ in once for branch in folder_.below]
     if cache is not None and len(kept) >= LEAST and kept != known:
         _write_cache(cache, root, kept)
     return sorted(files)
@@ -139,8 +134,10 @@ def _each_once(folders: Sequence[_Folder], seen: dict[tuple[int, int], bool]) ->
 
     Where no link is on the way, a folder is one of its own, whatever the disk says of its inode: some give none.
     """
+    plain = [folder for folder in folders if not folder.branch.through]
+    linked = sorted(folder for folder in folders if folder.branch.through)  # by their paths
     once = []
-    for folder in sorted(folders, key=lambda one: (one.branch.through, one.branch.path * one.branch.through)):
+    for folder in (*plain, *linked):
         through = folder.branch.through
         if folder.identity in seen and (through or seen[folder.identity]):
             continue
@@ -183,9 +180,10 @@ def _list_one(branch: _Branch, known: Mapping[str, str], cut: int, now_ns: int, 
         found.kept[key] = text
     _, files, folders, links = text.split("//")
     start = branch.path if branch.path.endswith(os.sep) else branch.path + os.sep
-    below = [_Branch(start + name, through=branch.through) for name in folders.split("/") if name]
-    below += [_Branch(start + name, linked=True, through=True) for name in links.split("/") if name]
-    paths = [start + name for name in files.split("/") if name]
+    below = [_Branch(start + name, False, branch.through) for name in folders.split("/")] if folders else []
+    if links:
+        below += [_Branch(start + name, True, True) for name in links.split("/")]
+    paths = [start + name for name in files.split("/")] if files else []
     found.folders.append(_Folder(branch, (status.st_dev, status.st_ino), paths, below))
 
 
