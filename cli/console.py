@@ -34,9 +34,8 @@ def cache_dir() -> Path:
 
 
 def peak_memory() -> int:
-    """Most bytes that this process held, and the largest of its children that have ended."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    """Most bytes that this process held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @contextlib.contextmanager

@@ -86,6 +86,7 @@ def command(
 
     requests = ask.requests_of(network, weights, tap, axis, pool, slices, size, channels, resample, recipe)
     check_accepted(accept)
+    ask.batch_size_of(batch_size)
     found = take_shard(index_images(images), shard)
     store.check_writable(output)
     ask.check_torch("extract")
@@ -146,7 +147,8 @@ def _extract(images: list[Image], jobs: list[Job], output: Path, device: str, ru
             on_progress=lambda at: update(at.finished, at.total, f", {at.failed} failed" if at.failed else ""),
         )
     if summary.n_now:
-        say(f"{peak_memory() / 1e9:.2f} GB of memory at most")
+        beside = ", beside the processes that decode" if running.processes else ""
+        say(f"{peak_memory() / 1e9:.2f} GB of memory at most{beside}")
     return summary
 
 
