@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import os
 import sys
@@ -16,7 +15,16 @@ import typer
 
 from featx import schema
 from featx.errors import IndexingError
-from featx_cli.console import LOG_EVERY_S, SOME_FAILED, cache_dir, progress, say, say_reasons, write_failures
+from featx_cli.console import (
+    LOG_EVERY_S,
+    SOME_FAILED,
+    cache_dir,
+    progress,
+    say,
+    say_reasons,
+    write_failures,
+    write_rows,
+)
 
 if TYPE_CHECKING:
     from featx.images.finding.summary import Overview
@@ -86,7 +94,7 @@ def command(
         with progress("compare", "images") as update:
             identical = find_identical(images, lambda done, total: update(done, total, ""))
     table = output.with_suffix(".overview.csv")
-    _write_table(overview_rows(overview, identical), table)
+    write_rows(overview_rows(overview, identical), schema.OVERVIEW, table)
     _say_found(images, overview, output)
     _say_secrets(images, output)
     for sentence in found.told:
@@ -138,18 +146,6 @@ def _listed(source: str, files: Sequence[str]) -> list[str] | None:
     except IndexingError as error:
         say(f"note: {error}")
         return None
-
-
-def _write_table(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.DictWriter(file, schema.names(schema.OVERVIEW), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import torch
 from featx import __version__
 from featx.errors import NetworkError, first_line
 from featx.extraction.device import full_float32
-from featx.extraction.loading import Need, make_need
+from featx.extraction.loading import Need
 from featx.extraction.plan import PlannedSet, Request, label, plan_sets
 from featx.extraction.precision import AUTO, FLOAT32, available, check_precision, choose, read_noted, under
 from featx.images.contract import check_accepted
@@ -115,14 +115,8 @@ def load_job(
         return rows
 
     recipe_key = describe(request.recipe, View("volume"), resampling=request.resampling)
-    need = make_need(
-        name,
-        recipe_key,
-        request.recipe,
-        request.sheet.name,
-        resampling=request.resampling,
-        accept=tuple(accept),
-    )
+    recipe = replace(request.recipe, views=())
+    need = Need(name, recipe_key, recipe, request.sheet.name, request.resampling, tuple(accept))
     return Job(name, need, request, sets, tuple(made.stored.shape[axis] for axis in made.axes), run)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from featx import store
 from featx.errors import NetworkError, StoreError
-from featx.extraction.parts import collect, parts_folder
-from featx.extraction.record import pack_records, part_name, records_over, row_of
+from featx.extraction.parts import collect, part_name, parts_folder
+from featx.extraction.record import pack_records, records_over, row_of
 from featx.images.image import Image
 
 MERGED_AT_ONCE = 100  # files: fewer than a process may have open
@@ -129,7 +129,7 @@ def gather(output: Path, places: Sequence[Path]) -> int:
     if sources:
         check_agreement([*own, *sources])
     for at in range(0, len(sources), MERGED_AT_ONCE):
-        store.merge_files(sources[at : at + MERGED_AT_ONCE], folder / part_name())
+        store.merge_files(sources[at : at + MERGED_AT_ONCE], folder / part_name(), None)
     told = [one for place in places if _folder(place) != folder for one in records_over(_folder(place))]
     if told:
         store.write_sets(folder / part_name(), [], jobs=[row_of(*one) for one in told])

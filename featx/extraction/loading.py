@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from featx.extraction.checking import find_out, hold, wants_of
 from featx.extraction.loader import attempt
@@ -67,11 +67,6 @@ class Loaded:
     failures: list[Failure] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
     accepted: list[Failure] = field(default_factory=list)
-
-
-def make_need(label: str, recipe_key: str, recipe: Recipe, network: str, **more: bool | tuple[str, ...]) -> Need:
-    """A need, with the recipe but for its views."""
-    return Need(label, recipe_key, replace(recipe, views=()), network, **more)  # type: ignore[arg-type]
 
 
 def load_image(image: Image, needs: Sequence[Need]) -> Loaded:

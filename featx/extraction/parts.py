@@ -95,8 +95,7 @@ def write_parts(
         nonlocal gathered, spare, landing, since
         land()
         if gathered.failures or any(gathered.images.values()):
-            name = f"part-{time.time_ns():020d}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"
-            landing = writer.submit(_write_part, parts_folder(output) / name, planned, gathered)
+            landing = writer.submit(_write_part, parts_folder(output) / part_name(), planned, gathered)
             gathered, spare = spare, gathered
             gathered.clear()
         since = time.monotonic()
@@ -170,6 +169,11 @@ def _part_set(one: PlannedSet, images: Sequence[Image], block: NDArray[np.float3
         np.array([image.session_id for image in images], dtype=object),
         one.provenance,
     )
+
+
+def part_name() -> str:
+    """A name for a part that no other writer takes: time, host, process and chance."""
+    return f"part-{time.time_ns():020d}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"
 
 
 def _host() -> str:

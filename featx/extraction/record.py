@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import socket
 import time
 import uuid
@@ -20,8 +19,8 @@ from pathlib import Path
 
 from featx import store
 from featx.errors import StoreError, first_line
+from featx.extraction.parts import part_name, pid_exists
 from featx.extraction.parts import parts_folder as parts_folder
-from featx.extraction.parts import pid_exists
 from featx.featureset import digest
 from featx.images.image import Image
 
@@ -345,9 +344,3 @@ def records_over(folder: Path) -> list[tuple[Record, list[str]]]:
             if one is not None and is_over(one[0], now, host, is_running=pid_exists(one[0].pid)):
                 over.append(one)
     return over
-
-
-def part_name() -> str:
-    """A name for a part that no other writer takes: time, host, process and chance."""
-    host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname()) or "host"
-    return f"part-{time.time_ns():020d}-{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.h5"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from featx.errors import DeviceError
 from featx.extraction.engine import Running, extract
 from featx.extraction.job import load_job
-from featx.extraction.loading import load_image, make_need
+from featx.extraction.loading import Need, load_image
 from featx.extraction.plan import make_request
 from featx.extraction.workers import Pool, can_share, count_slots, load_into_slot, processes, slot_bytes
 from featx.images.image import Image
@@ -28,8 +29,8 @@ from tests.extraction.test_engine import SMALL, _features, _same
 
 pytestmark = pytest.mark.skipif(not can_share(), reason="anonymous shared files need Linux")
 
-GREY = make_need("a", "grey", recipes.slice_recipe(64, recipes.IMAGENET), "a", resampling=False, accept=())
-MEAN = make_need("b", "mean", Recipe(MNI152_2MM, recipes.SFCN.steps[:1], ()), "b", resampling=False, accept=())
+GREY = Need("a", "grey", replace(recipes.slice_recipe(64, recipes.IMAGENET), views=()), "a", False, ())
+MEAN = Need("b", "mean", Recipe(MNI152_2MM, recipes.SFCN.steps[:1], ()), "b", False, ())
 NEEDS = [GREY, MEAN]
 VOXELS = 91 * 109 * 91
 
