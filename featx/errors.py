@@ -91,6 +91,10 @@ class TargetError(_CodedError, ValueError):
     """One phenotype cannot be analysed; the others go on."""
 
 
+class TrainingError(_CodedError, RuntimeError):
+    """A network's training came to nothing: its loss is no number, or it does not fit in memory."""
+
+
 class BundleError(FeatxError, ValueError):
     """A fitted head that is damaged or does not fit the features."""
 

@@ -16,8 +16,9 @@ FLOORS = {
     "featureset": 1, "merging": 1, "landing": 1,
     "store": 2, "images": 2,
     "networks": 3, "analysis": 3,
-    "extraction": 4, "preparing": 4, "training": 4, "report": 4,
-    "study": 5,
+    "extraction": 4, "preparing": 4, "report": 4,
+    "training": 5,
+    "study": 6,
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ GRIDS: Mapping[str, Grid] = MappingProxyType(
 # The steps of a view, with the kinds of their settings: `featx.networks.look.STEPS`, which imports torch.
 LOOKS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
+        "shrink": {"factor": int},
         "slices": {"axis": str, "first": int, "last": int, "count": int, "channels": str},
         "resize": {"size": int},
         "normalise": {"mean": tuple[float, ...], "std": tuple[float, ...]},

@@ -91,7 +91,17 @@ def normalise(slices: Tensor, *, mean: Sequence[float], std: Sequence[float]) ->
     return (slices - centre) / scale
 
 
-STEPS: Mapping[str, Callable[..., Tensor]] = {"slices": take_slices, "resize": resize, "normalise": normalise}
+def shrink(volumes: Tensor, *, factor: int) -> Tensor:
+    """Means of cubes of voxels: (N, 1, I, J, K) to (N, 1, I // factor, ...); what fills no cube is left out."""
+    return functional.avg_pool3d(volumes, factor)
+
+
+STEPS: Mapping[str, Callable[..., Tensor]] = {
+    "shrink": shrink,
+    "slices": take_slices,
+    "resize": resize,
+    "normalise": normalise,
+}
 
 
 def look(volumes: Tensor, steps: Sequence[Step]) -> Tensor:

@@ -318,3 +318,17 @@ def test_steps_refuse_what_they_cannot_scale(step, data, match):
     with pytest.raises(ImageError, match=match) as caught:
         prepare(volume, recipe, "n", "here")
     assert caught.value.code == "constant"
+
+
+def test_shrinking_takes_means_of_cubes_and_leaves_out_what_fills_none():
+    import torch
+
+    from featx.networks.look import look
+    from featx.networks.sheet import Step
+
+    volumes = np.random.default_rng(0).normal(size=(2, 1, 5, 7, 4)).astype(np.float32)
+    small = look(torch.from_numpy(volumes), [Step("shrink", {"factor": 2})]).numpy()
+    assert small.shape == (2, 1, 2, 3, 2)
+    for i, j, k in np.ndindex(2, 3, 2):
+        cube = volumes[:, 0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, 2 * k : 2 * k + 2]
+        np.testing.assert_allclose(small[:, 0, i, j, k], cube.mean(axis=(1, 2, 3)), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,1 @@
+"""The arms that train: fine-tuning, training from scratch, pretraining; scored on the folds of the frozen heads."""
