@@ -22,7 +22,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "featx needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,timm,monai,demo,tables,skops,dask,remote,prepare,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,timm,monai,demo,tables,skops,dask,remote,prepare,train,test]'
 	touch $(STAMP)
 
 clean:

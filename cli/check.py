@@ -17,6 +17,7 @@ import typer
 
 from featx import schema
 from featx.errors import StoreError
+from featx_cli.added import resolved
 from featx_cli.console import SOME_FAILED, progress, say, say_codes
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _wants(names: Sequence[str], recipe: Path | None, resample: bool) -> list[Wa
     if not names and recipe is None:
         return []
     wanted: list[str] = []
-    for name in (divide_name(one)[0] for one in names):
+    for name in (divide_name(one)[0] for one in resolved(names)):
         wanted += [known for known in NETWORKS if fnmatchcase(known, name)] or [name]
     facts = None if recipe is None else read_recipe(recipe)
     requests = make_requests(list(dict.fromkeys(wanted)), recipe=facts, resampling=resample)

@@ -19,6 +19,7 @@ import typer
 
 import featx
 from featx.errors import DependencyError
+from featx_cli.added import resolved
 from featx_cli.console import SOME_FAILED, cache_dir, progress, say
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def command(
     Example:
     featx doctor -n resnet50.imagenet_v2 --precision
     """
+    network = resolved(network)
     facts = _machine()
     if not as_json:
         _say_machine(facts)

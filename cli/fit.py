@@ -134,9 +134,8 @@ def failures_among(exclusions: Iterable[Mapping[Any, Any]]) -> list[Mapping[Any,
     return [row for row in exclusions if row["target"] and not row[schema.PARTICIPANT_ID]]
 
 
-def _say_result(result: Result, output: Path) -> None:
-    from featx.analysis.features import some
-
+def say_targets(result: Result) -> None:
+    """Who was analysed, and the scores of every target, up to `MOST_TOLD`."""
     flow, gone = result.flow, result.tables["exclusions"]
     say(f"{flow['images_matched']} of {flow['images_with_features']} images matched, {flow['people_matched']} people")
     for code, count in gone.loc[gone["target"] == "", "code"].value_counts().items():
@@ -153,6 +152,12 @@ def _say_result(result: Result, output: Path) -> None:
         _say_rest(result, target.name)
     if len(result.jobs) > MOST_TOLD:
         say(f"\n... and {len(result.jobs) - MOST_TOLD} more targets: scores.csv")
+
+
+def _say_result(result: Result, output: Path) -> None:
+    from featx.analysis.features import some
+
+    say_targets(result)
     say()
     for head, sentence in dict.fromkeys((head, sentence) for _, head, sentence in result.skipped):
         names = [name for name, *why in result.skipped if why == [head, sentence]]
@@ -162,7 +167,7 @@ def _say_result(result: Result, output: Path) -> None:
     say(f"\n{output}: scores.csv, comparisons.csv, predictions/, splits.csv, heads/, exclusions.csv, run.json")
     if result.jobs:
         say(f"next: featx report {output}")
-    bad = failures_among(gone.to_dict("records"))
+    bad = failures_among(result.tables["exclusions"].to_dict("records"))
     if bad:
         say(f"\nnot analysed, or not by all heads ({len(bad)} in exclusions.csv):")
         for row in bad[:MOST_TOLD]:

@@ -22,9 +22,11 @@ from featx_cli import (
     plan,
     predict,
     prepare,
+    pretrain,
     qc,
     report,
     status,
+    train,
 )
 
 HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
@@ -60,7 +62,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
-VERBS = (index, prepare, check, qc, plan, extract, status, collect, fit, curve, predict, report, heads, doctor, demo)
+VERBS = (
+    *(index, prepare, check, qc, plan, extract, status, collect),
+    *(fit, train, pretrain, curve, predict, report, heads, doctor, demo),
+)
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[-1])(verb.command)
 app.add_typer(networks.app, name="networks")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featx_cli.added import added
+
 if TYPE_CHECKING:
     from featx.networks.sheet import Network, Step
 
@@ -30,6 +32,7 @@ def card(sheet: Network, name: str, cache: Path) -> list[str]:
         ("parameters", [f"{sheet.n_parameters:,}" if sheet.n_parameters else "not counted"]),
         ("weights", _weights(sheet, name, cache)),
         ("trained on", [sheet.training, *_ages(sheet)]),
+        ("labels", [", ".join(sheet.labels) or "no phenotype"]),
         ("reference", [sheet.reference]),
         ("example", [_example(sheet, name)]),
     ):
@@ -102,10 +105,12 @@ def _starred(name: str, default: Sequence[str]) -> str:
 
 
 def _weights(sheet: Network, name: str, cache: Path) -> list[str]:
-    from featx.networks.download import find_cached
+    from featx.networks.download import bundled_path, find_cached
     from featx.networks.named import FILE, OWN, usual_weights
 
     weights = sheet.weights
+    if name in (there := added()):
+        return [f"added: {there[name]}"]
     if name.startswith(FILE):
         return [f"those of {usual_weights(name)}"]
     if name.startswith(OWN):
@@ -117,7 +122,7 @@ def _weights(sheet: Network, name: str, cache: Path) -> list[str]:
     return [
         weights.url,
         f"about {size_of(sheet, cache)}, licence {weights.licence}, digest {weights.digest or 'not published'}",
-        f"fetched: {at}" if at else missing,
+        f"{'bundled with featx' if bundled_path(weights) else 'fetched'}: {at}" if at else missing,
         f"controls: {name}@random:0, {name}@reinit:0 (same scale, redrawn)",
     ]
 
@@ -128,7 +133,8 @@ def _ages(sheet: Network) -> list[str]:
 
 
 def _example(sheet: Network, name: str) -> str:
-    asked = name if sheet.weights or name.startswith(("file:", "python:")) else f"{name}@random:0"
+    own = name.startswith(("file:", "python:")) or name in added()
+    asked = name if sheet.weights or own else f"{name}@random:0"
     extra = f" (needs pip install 'featx[{sheet.extra}]')" if sheet.extra != "torch" else ""
     return f"featx extract images.csv --network {asked} -o features.h5{extra}"
 
@@ -143,6 +149,8 @@ def input_of(sheet: Network) -> str:
         if step.name == "crop":
             box: Any = step.settings["box"]
             shape = tuple(high - low for low, high in box)
+        elif step.name == "shrink":
+            shape = tuple(length // step.settings["factor"] for length in shape)
         shape = step.settings.get("shape", shape)
         size = step.settings.get("size", size) if step.name == "resize" else size
     return f"slices {size}" if sliced else "x".join(map(str, shape))

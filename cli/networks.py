@@ -6,12 +6,14 @@ import json
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from featx_cli.added import add, added, added_sheets, remove, resolved
 from featx_cli.console import SOME_FAILED, cache_dir, progress, say
 from featx_cli.networkcard import card, in_mb, input_of, n_bytes_of, size_of
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from featx.networks.sheet import Network, Weights
 
 app = typer.Typer(
-    help="The networks featx can run: list them, show one's card, fetch their weights.", no_args_is_help=True
+    help="The networks featx can run: list them, show one's card, fetch their weights, add one's own.",
+    no_args_is_help=True,
 )
 _WILD = "*?["
 
@@ -45,23 +48,27 @@ def list_networks(
     from featx.networks import NETWORKS
     from featx.networks.named import PATTERNS
 
-    sheets = _picked(NETWORKS.values(), pattern, family)
+    own, unread = added_sheets()
+    own = [replace(sheet, family=f"{sheet.family}, added") for sheet in own]
+    sheets = _picked([*NETWORKS.values(), *own], pattern, family)
     if as_json:
         say(json.dumps([_facts(sheet) for sheet in sheets], indent=1))
         return
     families: dict[str, list[Network]] = {}
     for sheet in sheets:
         families.setdefault(sheet.family, []).append(sheet)
+    for sentence in unread:
+        say(f"added, but not to be read here: {sentence}")
     if pattern or family:
         _say_table(families)
         return
     width = shutil.get_terminal_size((118, 24)).columns
     for title, members in families.items():
         say(f"{title} ({len(members)})")
-        names = "  ".join(sheet.name + "*" * (_state(sheet) == "fetched") for sheet in members)
+        names = "  ".join(sheet.name + "*" * (_state(sheet) in ("bundled", "fetched")) for sheet in members)
         indent = "    "
         say(textwrap.fill(names, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False))
-    say(f"{len(sheets)} networks (* weights fetched)")
+    say(f"{len(sheets)} networks (* weights fetched, or bundled)")
     say("  a table of some:  featx networks list 'resnet*', or --family SFCN")
     say("  one in full:      featx networks show NAME")
     say(f"  others by name:   {', '.join(PATTERNS)}")
@@ -145,6 +152,7 @@ def _facts(sheet: Network) -> dict[str, Any]:
         else None,
         "fetched": str(at) if at else None,
         "training": sheet.training,
+        "labels": sheet.labels,
         "age_range_years": sheet.age_range_years,
         "reference": sheet.reference,
         "extra": sheet.extra,
@@ -152,10 +160,12 @@ def _facts(sheet: Network) -> dict[str, Any]:
 
 
 def _state(sheet: Network) -> str:
-    from featx.networks.download import find_cached
+    from featx.networks.download import bundled_path, find_cached
 
     if sheet.weights is None:
-        return "none published"
+        return "added" if sheet.name in added() else "none published"
+    if bundled_path(sheet.weights):
+        return "bundled"
     return "fetched" if find_cached(sheet.weights, cache_dir()) else "not fetched"
 
 
@@ -177,7 +187,7 @@ def show_network(
     from featx.networks import get_network
     from featx.networks.described import read_recipe
 
-    sheet = get_network(name, read_recipe(recipe) if recipe else None)
+    sheet = get_network(resolved([name])[0], read_recipe(recipe) if recipe else None)
     for line in card(sheet, name, cache_dir()):
         say(line)
     if modules:
@@ -252,7 +262,7 @@ def _asked(names: Sequence[str]) -> list[Network]:
     from featx.networks import NETWORKS, get_network
 
     found: list[Network] = []
-    for name in names:
+    for name in resolved(names):
         wild = any(sign in name for sign in _WILD) and name not in NETWORKS
         found += _picked(NETWORKS.values(), name, "") if wild else [get_network(name)]
     return list({sheet.name: sheet for sheet in found}.values())
@@ -348,3 +358,34 @@ def _in_mb(update: Any) -> Progress:
         update(done // 10**6 if done < total else -(-total // 10**6), -(-total // 10**6), "")
 
     return told
+
+
+# --- add, remove ------------------------------------------------------------------------------------------------
+
+
+@app.command("add")
+def add_network(
+    file: Path = typer.Argument(help="A checkpoint that featx wrote, such as `featx train` and `featx pretrain` do."),
+    name: str = typer.Option("", help="Under which name, instead of the one that the checkpoint says."),
+    replace_it: bool = typer.Option(False, "--replace", help="In the place of one that was added under that name."),
+) -> None:
+    """Give a trained network a name of its own: it is copied beside the weights, and works wherever one is named.
+
+    \b
+    Example:
+    featx networks add pretrained/network.safetensors --name sfcn.our_ages
+    featx extract images.csv --network sfcn.our_ages -o features.h5
+    """
+    path = add(file, name, replace=replace_it)
+    say(f"{path.stem}: added, {path}")
+
+
+@app.command("remove")
+def remove_network(name: str = typer.Argument(help="A name that `featx networks add` gave.")) -> None:
+    """Delete a network that was added, and nothing else.
+
+    \b
+    Example:
+    featx networks remove sfcn.our_ages
+    """
+    say(f"{name}: removed, {remove(name)}")

@@ -45,8 +45,41 @@ def make_request(wish: Asked, **more: Any) -> Request:
     more
         Further fields of `featx.analysis.request.Request`.
     """
-    files, phenotypes, of_images = _inputs(wish)
+    *files, table = wish.features
+    if len(wish.features) < (1 if wish.table else 2):
+        raise AnalysisError(
+            "features must come first and a phenotype table last (or --table NAME=FILE and a phenotype table); got "
+            "only one file; write, say, featx fit features.h5 participants.tsv --target age"
+        )
     sets, combinations, sources = _sets(wish, files)
+    return request_of(wish, table, sets, combinations, sources=sources, accepted=_accepted(files, sets), **more)
+
+
+def request_of(
+    wish: Asked,
+    people: Path,
+    sets: Mapping[str, FeatureSet],
+    combinations: Mapping[str, Sequence[str]],
+    *,
+    sources: Sequence[Mapping[str, str]],
+    accepted: tuple[Caution, ...] = (),
+    **more: Any,
+) -> Request:
+    """Put together what is asked about feature sets that are there, and the phenotype table.
+
+    Parameters
+    ----------
+    wish : Asked
+    people : Path
+        The phenotype table.
+    sets, combinations, sources
+        As in `featx.analysis.request.Request`.
+    accepted : tuple of Caution
+        What is known of the images.
+    more
+        Further fields of the request.
+    """
+    phenotypes, of_images = _people(wish, people)
     for path, table in of_images.items():
         phenotypes = add_columns(phenotypes, table, str(path), images_of(sets.values()))
     targets = _targets(wish, phenotypes)
@@ -90,10 +123,10 @@ def make_request(wish: Asked, **more: Any) -> Request:
         grids=_grids(wish),
         given_splits=given,
         n_jobs=wish.jobs,
-        phenotypes_name=wish.features[-1].name,
-        phenotypes_sha256=file_sha256(wish.features[-1]),
+        phenotypes_name=people.name,
+        phenotypes_sha256=file_sha256(people),
         sources=tuple(sources),
-        cautions=_cautions(phenotypes, targets, sets) + _accepted(files, sets),
+        cautions=_cautions(phenotypes, targets, sets) + accepted,
         training=_training(sets),
         is_biobank=phenotypes.is_ukb,
         aggregate=wish.aggregate,
@@ -101,21 +134,15 @@ def make_request(wish: Asked, **more: Any) -> Request:
     )
 
 
-def _inputs(wish: Asked) -> tuple[list[Path], Phenotypes, dict[Path, Phenotypes]]:
-    """Feature files, the phenotype table with further columns of people, and tables with a row per image."""
-    if len(wish.features) < (1 if wish.table else 2):
-        raise AnalysisError(
-            "features must come first and a phenotype table last (or --table NAME=FILE and a phenotype table); got "
-            "only one file; write, say, featx fit features.h5 participants.tsv --target age"
-        )
-    *files, table = wish.features
+def _people(wish: Asked, table: Path) -> tuple[Phenotypes, dict[Path, Phenotypes]]:
+    """The phenotype table with further columns of people, and tables with a row per image."""
     phenotypes = read_phenotypes(table)
     also = {path: read_phenotypes(path) for path in wish.also}
     of_images = {path: one for path, one in also.items() if schema.IMAGE_ID in one.table}
     for path, one in also.items():
         if path not in of_images:
             phenotypes = add_columns(phenotypes, one, str(path))
-    return files, phenotypes, of_images
+    return phenotypes, of_images
 
 
 def images_of(sets: Iterable[FeatureSet]) -> Images:
@@ -275,6 +302,19 @@ def pairs(words: Sequence[str], option: str, example: str) -> dict[str, str]:
         if [one for one, _, _ in found].count(name) > 1:
             raise AnalysisError(f"{option} must tell of a name once; got {name!r} several times; leave one of them")
     return {name: value for name, _, value in found}
+
+
+def loss_weights(words: Sequence[str]) -> dict[str, float]:
+    """Weights of targets in a loss, from options of the form TARGET=NUMBER."""
+    found = {}
+    for name, text in pairs(words, "--loss-weight", "sex=0.5").items():
+        number = pd.to_numeric(text, errors="coerce")
+        if not 0 <= number < np.inf:
+            raise AnalysisError(
+                f"a weight in the loss must be a number from 0; got {text!r} for {name!r}; write, say, 0.5"
+            )
+        found[name] = float(number)
+    return found
 
 
 def _removal(word: str) -> str:

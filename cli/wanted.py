@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featx_cli.added import resolved
 from featx_cli.console import cache_dir, progress
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def requests_of(
 
     return list(
         make_requests(
-            network,
-            weights,
+            resolved(network),
+            resolved(weights),
             recipe=None if recipe is None else read_recipe(recipe),
             taps=tap,
             views=axis,

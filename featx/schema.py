@@ -218,7 +218,7 @@ SHARED = "*"  # in the column target: the folds of all targets
 # What an arm is: these three columns stand in every table that tells of arms.
 _ARM = (
     Column("features", "text", "the feature sets that were used; '-' for none"),
-    Column("head", "text", "key of HEADS, or 'baseline'"),
+    Column("head", "text", "key of HEADS, 'baseline', or an arm that trains (key of ARMS)"),
     Column("confounds", "text", "ignored, only, added, or removed from: features, target, both"),
 )
 
@@ -233,6 +233,29 @@ PREDICTIONS = (
     Column("fold", "int", "the outer fold in which this image was test"),
     Column("observed", "text", "the phenotype: a number in its own unit, or a level"),
     Column("predicted", "text", "out-of-fold prediction: a number in the same unit, or the likeliest level"),
+)
+# A network that was trained adds these; they are empty in rows of others, such as the baseline.
+TRAINED = (
+    Column("arm", "text", "key of ARMS in featx.training.arms; the head's name as well"),
+    Column(
+        "seed",
+        "float",
+        "a whole number; repeats count seeds: repeat r of the folds with the s-th seed of S is r * S + s",
+    ),
+    Column("epoch", "float", "the epoch whose weights were kept, from 0"),
+)
+# How networks learned: a row per fit, phase and epoch.
+TRAINING_CURVES = (
+    Column("target", "text", "the phenotype, or those of one network, joined by '+'"),
+    Column("arm", "text", "key of ARMS in featx.training.arms"),
+    Column("repeat", "int", "as in the predictions: folds and seeds"),
+    Column("fold", "int", "the fold that tests; -1 of the network that is kept, which trains on all who train"),
+    Column("seed", "int", ""),
+    Column("phase", "text", "output (the last layer trains) or all"),
+    Column("epoch", "int", "from 0"),
+    Column("train_loss", "float", "weighted sum over outputs, each the mean over labels; while the epoch went on"),
+    Column("validation_loss", "float", "the same of the validation people, after the epoch"),
+    Column("learning_rate", "float", "of the epoch"),
 )
 PROBABILITY = "probability_"
 CORRECTED = "corrected_"
@@ -337,6 +360,9 @@ FAILURES_CSV = "failures.csv"
 PREDICTIONS_DIR = "predictions"
 HEADS_DIR = "heads"
 REPORT_HTML = "report.html"
+TRAINING_JSON = "training.json"
+TRAINING_CURVES_CSV = "training_curves.csv"
+NETWORKS_DIR = "networks"
 CURVE_CSV = "curve.csv"
 CURVE_JSON = "curve.json"
 PREPARED_CSV = "prepared.csv"
@@ -386,6 +412,7 @@ REASONS = {
     "no-image": "the participant has no features",
     "missing-features": "the image is in some of the feature sets that were asked for, not in all",
     "missing-value": "the phenotype is empty for this person",
+    "diverged": "the loss of a network in training became infinite or no number",
     "unknown-target": "the phenotype table has no such column",
     "all-missing": "no matched person has a value",
     "constant-target": "all matched people have one value",

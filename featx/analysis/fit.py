@@ -77,7 +77,7 @@ def run(request: Request, on_progress: Progress | None = None) -> Result:
     check_request(request)
     check_features(request)
     plan = make_plan(request)
-    found = _Found(plan, {job.target.name: [_baseline(job)] for job in plan.jobs})
+    found = _Found(plan, {job.target.name: [baseline_arm(job)] for job in plan.jobs})
     facts = _fit_all(request, plan, found, on_progress)
     order = {job.target.name: at for at, job in enumerate(plan.jobs)}
     exclusions = (*plan.exclusions, *found.exclusions)
@@ -104,7 +104,8 @@ def plan_fits(request: Request) -> tuple[Plan, int]:
     return plan, sum(len(group.design.splits) + 1 for one in passes(request) for group in _groups(request, plan, one))
 
 
-def _baseline(job: Job) -> Arm:
+def baseline_arm(job: Job) -> Arm:
+    """What is predicted without features: the training people's mean, or their class frequencies."""
     predicted = predict_baseline(job.target.y, job.design, kind=job.target.kind, n_classes=len(job.target.classes))
     return Arm(NO_FEATURES, BASELINE, IGNORED, predicted)
 

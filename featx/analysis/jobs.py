@@ -221,7 +221,7 @@ def _make_jobs(request: Request, matched: Matched, sides: _Sides, exclusions: li
             exclusions.append(exclusion(error.code, error.sentence, target=name))
             continue
         exclusions.extend(_missing_values(matched, target, _lists_people(request)))
-        if not jobs[-1].heads:
+        if request.heads and not jobs[-1].heads:
             exclusions.append(_no_head(request, target))
     return jobs
 

@@ -218,6 +218,8 @@ class Arm:
         Age-bias corrected predictions by method.
     bias : mapping of str to ndarray of shape (n_splits + 1,)
         "slope" and "intercept", from inner out-of-fold predictions; the last is that of the head that is kept.
+    notes : mapping of str to ndarray of shape (n_repeats, n)
+        Of a network that was trained, what else is told of every prediction: the numbers of `featx.schema.TRAINED`.
     """
 
     features: str
@@ -227,6 +229,7 @@ class Arm:
     offset: Floats | None = None
     corrected: Mapping[str, Floats] = field(default_factory=dict)
     bias: Mapping[str, Floats] = field(default_factory=dict)
+    notes: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def label(self) -> tuple[str, str, str]:
@@ -271,8 +274,14 @@ class Result:
 # --- the check ------------------------------------------------------------------------------------------------
 
 
-def check_request(request: Request) -> None:
+def check_request(request: Request, *, has_heads: bool = True) -> None:
     """Refuse a request of which nothing, or not what was meant, would come.
+
+    Parameters
+    ----------
+    request : Request
+    has_heads : bool
+        False where predictions come from networks that are trained, and heads are not fitted.
 
     Raises
     ------
@@ -282,7 +291,8 @@ def check_request(request: Request) -> None:
     """
     for name in request.heads:
         get_head(name)
-    for what, many in {"target": request.targets, "head": request.heads, "feature set": request.combinations}.items():
+    heads = request.heads if has_heads else ("none",)
+    for what, many in {"target": request.targets, "head": heads, "feature set": request.combinations}.items():
         if not many:
             raise AnalysisError(f"an analysis must have at least one {what}; it has none; name one")
     for target, kind in request.kinds.items():

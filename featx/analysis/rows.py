@@ -84,4 +84,6 @@ def _prediction_rows(job: Job, arm: Arm) -> pd.DataFrame:
         table[schema.CONFOUND_PART] = arm.offset[repeat, at]
     for method, own in arm.corrected.items():
         table[schema.CORRECTED + method] = own[repeat, at]
+    for name, own in arm.notes.items():
+        table["arm"], table[name] = arm.head, pd.Series(own[repeat, at]).astype("Int64")
     return table

@@ -120,7 +120,7 @@ def request_of(sheet: Network, weights: str, wish: Wish) -> Request:
 def _default_taps(sheet: Network, poolings: Sequence[str]) -> tuple[str, ...]:
     """Those of the sheet; of a set of slices that is to be pooled, those that have slices to pool."""
     with_positions = tuple(name for name, tap in sheet.taps.items() if tap.positions)
-    return with_positions if sheet.takes == SET and poolings else sheet.default_taps
+    return (with_positions if sheet.takes == SET and poolings else ()) or sheet.default_taps
 
 
 def make_requests(

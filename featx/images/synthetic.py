@@ -4,7 +4,8 @@ Every brain is the MNI152 template (ICBM 2009, which nilearn ships) seen through
 random displacement, sulci of the person's own, ventricles that widen and a cortex that thins with age, a head
 that is larger in men, and a scanner's contrast, bias field and noise. A person is drawn from the cohort's seed and
 the person's own number, so that person 7 is the same in a cohort of 10 and of 1000. The brains are on the grid of
-FSL's MNI152 2 mm template (LAS), rigidly placed: unlike affinely registered brains they keep their size.
+FSL's MNI152 2 mm template (LAS), rigidly placed: unlike affinely registered brains they keep their size. (In the
+population `varied` half of them are of the template's size, as registration leaves them.)
 
 They look like brains and are none: use them to see that a tool runs and finds what was put in, never to choose one.
 """
@@ -20,24 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from featx.errors import DependencyError
+from featx.errors import DependencyError, known
+from featx.images.fields import AFFINE, COARSE_MM, SHAPE, Array, below, random_field, sample, sample_grid, world_mm
+from featx.images.scanners import SITES, TISSUES, VARIED, Scanner, find_scanner, scan
 
-SHAPE = (91, 109, 91)
-AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])  # LAS
 SPACE = "MNI152NLin6Asym"
 AGES_YEARS = (20.0, 80.0)
-SITES = ("alpha", "beta")
+POPULATIONS = tuple(SITES)
 
 _CENTRE_MM = np.array([[0.0], [-18.0], [10.0]], np.float32)  # about which a head is scaled and turned
-_COARSE_MM = 4  # grid of the random fields
 _MARGIN_MM = 14.0  # how far outside the template's brain a larger head may reach
-_CSF, _GM, _WM = 0.26, 0.68, 0.93  # intensities as parts of the brightest white matter
-_WHITE = 205.0  # grey value of intensity 1
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,13 @@ class Person:
     Attributes
     ----------
     participant_id : str
-        BIDS: sub-S0001 ...
+        BIDS: sub-S0001 ... at `home`, sub-E0001 ... `elsewhere`, sub-V0001 ... in `varied`.
     age_years : float
         Uniform between the ends of `AGES_YEARS`.
     sex : str
         "F" or "M", even odds.
     site : str
-        One of `SITES`, even odds; decides contrast and noise, nothing else.
+        One of the population's (`featx.images.scanners.SITES`), even odds; decides the scanner, nothing else.
     seed : tuple of int
         Seed of everything else about this person.
     """
@@ -117,8 +114,20 @@ class Templates:
 # --- people ---------------------------------------------------------------------------------------------------
 
 
-def draw_person(number: int, *, random_state: int = 0) -> Person:
+def draw_person(number: int, *, random_state: int = 0, population: str = POPULATIONS[0]) -> Person:
     """The person of this number in the cohort of this seed.
+
+    Parameters
+    ----------
+    number, random_state : int
+    population : str, default "home"
+        "home"; "elsewhere": other scanners; or "varied": a scanner drawn for everybody, people who differ more, and
+        half of them of the template's size.
+
+    Raises
+    ------
+    ValueError
+        The population is unknown.
 
     Examples
     --------
@@ -127,13 +136,17 @@ def draw_person(number: int, *, random_state: int = 0) -> Person:
     >>> draw_person(1) == draw_person(1), draw_person(1).seed == draw_person(2).seed
     (True, False)
     """
-    rng = np.random.default_rng((random_state, number, 0))
+    if population not in POPULATIONS:
+        raise ValueError(f"a made population must be known; {population!r} is not; {known(POPULATIONS)}")
+    at = POPULATIONS.index(population)
+    apart = (at,) if at else ()  # people of the first one are who they were before there were others
+    rng = np.random.default_rng((random_state, number, 0, *apart))
     return Person(
-        participant_id=f"sub-S{number:04d}",
+        participant_id=f"sub-{'SEV'[at]}{number:04d}",
         age_years=round(float(rng.uniform(*AGES_YEARS)), 1),
         sex=str(rng.choice(["F", "M"])),
-        site=str(rng.choice(SITES)),
-        seed=(random_state, number, 1),
+        site=str(rng.choice(SITES[population])),
+        seed=(random_state, number, 1, *apart),
     )
 
 
@@ -150,12 +163,21 @@ def anatomy(person: Person) -> Anatomy:
     >>> anatomy(old).cortex_mm < anatomy(young).cortex_mm
     True
     """
-    own = np.random.default_rng((*person.seed, 0)).standard_normal(3)
+    rng = np.random.default_rng((*person.seed, 0))
+    own = rng.standard_normal(3)
     aged = (person.age_years - AGES_YEARS[0]) / (AGES_YEARS[1] - AGES_YEARS[0])
+    ventricle, cortex = -0.8 + 4.6 * aged**1.3 + 0.45 * own[0], 3.0 - 0.85 * aged + 0.1 * own[1]
+    narrowest = -1.5
+    scale = (1.022 if person.sex == "M" else 0.978) + 0.022 * own[2]
+    if person.site == VARIED:  # as far as real people of an age differ, and as late as their ventricles widen
+        ventricle, cortex = -2.2 + 5.9 * aged**2 + (0.6 + 1.2 * aged) * own[0], 3.1 - 0.85 * aged + 0.17 * own[1]
+        narrowest = -3.0
+        if rng.random() < 0.5:  # an affine registration has taken the head's size
+            scale = 1.0 + 0.008 * own[2]
     return Anatomy(
-        ventricle_mm=float(np.clip(-0.8 + 4.6 * aged**1.3 + 0.45 * own[0], -1.5, 6.0)),
-        cortex_mm=float(np.clip(3.0 - 0.85 * aged + 0.1 * own[1], 1.8, 3.5)),
-        head_scale=float(np.clip((1.022 if person.sex == "M" else 0.978) + 0.022 * own[2], 0.9, 1.1)),
+        ventricle_mm=float(np.clip(ventricle, narrowest, 6.0)),
+        cortex_mm=float(np.clip(cortex, 1.8, 3.5)),
+        head_scale=float(np.clip(scale, 0.9, 1.1)),
     )
 
 
@@ -200,9 +222,9 @@ def make_templates(arrays: tuple[Array, Array, Array, Array], affine: NDArray[np
     """
     t1, gm, wm, mask = arrays
     to_voxel = np.asarray(np.linalg.inv(affine), np.float64)
-    world = _world_mm()
-    inside = _sample(mask, world, to_voxel).reshape(SHAPE) > 0.5
-    csf = _sample(np.clip(1 - gm - wm, 0, 1) * mask, world, to_voxel).reshape(SHAPE)
+    world = world_mm()
+    inside = sample(mask, world, to_voxel).reshape(SHAPE) > 0.5
+    csf = sample(np.clip(1 - gm - wm, 0, 1) * mask, world, to_voxel).reshape(SHAPE)
     depth = _distance_mm(~inside)
     wall = _distance_mm(_lateral_ventricles(csf > 0.5, depth, world.reshape(3, *SHAPE)))
     push = np.stack([np.gradient(wall, 2.0, axis=axis) * np.sign(AFFINE[axis, axis]) for axis in range(3)])
@@ -210,12 +232,6 @@ def make_templates(arrays: tuple[Array, Array, Array, Array], affine: NDArray[np
     push = ndimage.gaussian_filter(push, (0, 1, 1, 1))
     voxels = np.flatnonzero(depth > -_MARGIN_MM)
     return Templates(t1, gm, wm, to_voxel, depth, wall, push.astype(np.float32), voxels, world[:, voxels])
-
-
-def _world_mm() -> Array:
-    """World coordinates of every output voxel, in C order."""
-    grid = np.stack(np.meshgrid(*[np.arange(size) for size in SHAPE], indexing="ij")).reshape(3, -1)
-    return np.asarray(AFFINE[:3, :3] @ grid + AFFINE[:3, 3:], np.float32)
 
 
 def _distance_mm(region: NDArray[np.bool_]) -> Array:
@@ -249,90 +265,54 @@ def make_brain(templates: Templates, person: Person) -> NDArray[np.uint8]:
     ndarray of shape (91, 109, 91), uint8
         Grey values on the grid of `AFFINE` (LAS); exactly 0 outside the brain.
     """
-    of = anatomy(person)
+    of, scanner = anatomy(person), find_scanner(person.site, person.seed)
     rng = np.random.default_rng((*person.seed, 1))
-    where = _template_mm(templates, of, rng)
-    depth = _sample_grid(templates.depth, where)
+    where = _template_mm(templates, of, scanner, rng)
+    depth = sample_grid(templates.depth, where)
+    inside = depth > scanner.edge_mm
+    where, depth = where[:, inside], depth[inside]
     tissue = _tissue(templates, where, depth, of)
-    intensity = _fold(tissue, _sample_grid(_random_field(rng, 4.5), where, _COARSE_MM), depth, of)
-    brain = np.zeros(SHAPE, np.uint8)
-    inside = depth > -0.5
-    scanned = _scan(intensity, templates.points_mm, person.site, rng)
-    brain.ravel()[templates.voxels[inside]] = np.clip(np.rint(scanned[inside]), 1, 255).astype(np.uint8)
-    return brain
+    intensity = _fold(tissue, sample_grid(random_field(rng, 4.5), where, COARSE_MM), depth, of)
+    return scan(intensity, inside, templates.voxels, scanner, rng)
 
 
-def _template_mm(templates: Templates, of: Anatomy, rng: np.random.Generator) -> Array:
+def _template_mm(templates: Templates, of: Anatomy, scanner: Scanner, rng: np.random.Generator) -> Array:
     """Where in the template each output voxel of this person looks, in world mm."""
-    tilt = np.deg2rad(rng.normal(0, 1.0, 3))
+    tilt = np.deg2rad(rng.normal(0, scanner.tilt_deg, 3))
     turn = np.array([[1, -tilt[2], tilt[1]], [tilt[2], 1, -tilt[0]], [-tilt[1], tilt[0], 1]])
-    shift = rng.normal(0, 0.7, (3, 1))
-    matrix = (turn / of.head_scale).astype(np.float32)
+    shift = rng.normal(0, scanner.shift_mm, (3, 1))
+    matrix = (turn / (of.head_scale * np.array(scanner.stretch))[:, None]).astype(np.float32)
     where = matrix @ (templates.points_mm - _CENTRE_MM) + _CENTRE_MM + shift.astype(np.float32)
-    wander = np.stack([1.4 * _random_field(rng, 22) + 1.1 * _random_field(rng, 9) for _ in range(3)])
-    where = where + np.stack([_sample_grid(field, where, _COARSE_MM) for field in wander])
-    away = np.stack([_sample_grid(axis, where) for axis in templates.push])
+    far, near = 1.4 * scanner.deform, 1.1 * scanner.deform
+    wander = np.stack([far * random_field(rng, 22) + near * random_field(rng, 9) for _ in range(3)])
+    where = where + np.stack([sample_grid(field, where, COARSE_MM) for field in wander])
+    away = np.stack([sample_grid(axis, where) for axis in templates.push])
     return np.asarray(where - of.ventricle_mm * away, np.float32)
 
 
 def _tissue(templates: Templates, where: Array, depth: Array, of: Anatomy) -> Array:
     """Intensity of the template seen from this person, with sulci as wide as this cortex leaves them."""
-    t1, gm, wm = (_sample(array, where, templates.to_voxel) for array in (templates.t1, templates.gm, templates.wm))
+    t1, gm, wm = (sample(array, where, templates.to_voxel) for array in (templates.t1, templates.gm, templates.wm))
     thinned = 3.0 - of.cortex_mm
-    sulcal = _below(depth, 22.0, 3.0)  # the ventricles have their own way to grow
+    sulcal = below(depth, 22.0, 3.0)  # the ventricles have their own way to grow
     csf = np.clip(1 - gm - wm, 0, 1) ** 1.3 * np.exp(2.0 * thinned * sulcal)
     gm = gm**1.6 * np.exp(-0.8 * thinned * sulcal)
     wm = wm**1.6
     total = csf + gm + wm + 1e-6
-    crisp = (_CSF * csf + _GM * gm + _WM * wm) / total
-    sharp = 0.3 + 0.4 * _below(depth, 25.0, 4.0)  # deep nuclei are better drawn by the T1 itself
+    crisp = (TISSUES[0] * csf + TISSUES[1] * gm + TISSUES[2] * wm) / total
+    sharp = 0.3 + 0.4 * below(depth, 25.0, 4.0)  # deep nuclei are better drawn by the T1 itself
     return np.asarray((1 - sharp) * t1 + sharp * crisp)
 
 
 def _fold(tissue: Array, field: Array, depth: Array, of: Anatomy) -> Array:
     """Sulci of the person's own, along the zeros of a random field in the outer 13 mm; then the surface."""
     thinned = 3.0 - of.cortex_mm
-    shell = _below(depth, 13.0, 2.0)
+    shell = below(depth, 13.0, 2.0)
     bank = 0.5 * shell * np.exp(-((field / (0.28 * of.cortex_mm)) ** 2))
     line = 0.62 * shell * np.exp(-((field / (0.24 + 0.34 * max(thinned, -0.3))) ** 2))
-    folded = tissue * (1 - bank) + _GM * bank
-    folded = folded * (1 - line) + _CSF * line
+    folded = tissue * (1 - bank) + TISSUES[1] * bank
+    folded = folded * (1 - line) + TISSUES[0] * line
     return np.asarray(folded / (1 + np.exp(-(depth - 0.5) / 0.7)))
-
-
-def _scan(intensity: Array, points_mm: Array, site: str, rng: np.random.Generator) -> Array:
-    """Grey values: contrast, a bias field and noise; the second site is flatter and noisier."""
-    second = site == SITES[1]
-    gamma = np.exp(rng.normal(-0.1 if second else 0.0, 0.02))
-    bias = np.exp(0.05 * _sample_grid(_random_field(rng, 35), points_mm, _COARSE_MM))
-    noise = rng.standard_normal(intensity.shape, dtype=np.float32) * (0.025 if second else 0.015)
-    return np.asarray(_WHITE * (intensity**gamma * bias + noise), np.float32)
-
-
-def _below(value: Array, limit: float, width: float) -> Array:
-    """1 well below the limit, 0 well above it."""
-    return np.asarray(1 / (1 + np.exp((value - limit) / width)), np.float32)
-
-
-def _random_field(rng: np.random.Generator, sigma_mm: float) -> Array:
-    """Smooth noise of unit variance on the coarse grid."""
-    shape = [-(-size * 2 // _COARSE_MM) for size in SHAPE]
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    smooth = ndimage.gaussian_filter(noise, sigma_mm / _COARSE_MM, mode="wrap", truncate=3.0)
-    return np.asarray(smooth / smooth.std(), np.float32)
-
-
-def _sample(array: Array, points_mm: Array, to_voxel: NDArray[np.float64]) -> Array:
-    """Linear interpolation at world points; 0 outside the grid."""
-    at = to_voxel[:3, :3].astype(np.float32) @ points_mm + to_voxel[:3, 3:].astype(np.float32)
-    return np.asarray(ndimage.map_coordinates(array, at, order=1, mode="constant", prefilter=False))
-
-
-def _sample_grid(array: Array, points_mm: Array, spacing_mm: int = 2) -> Array:
-    """Linear interpolation on the output grid, or on one that is coarser; the edge goes on outside."""
-    steps = np.array([[-spacing_mm], [spacing_mm], [spacing_mm]], np.float32)
-    at = (points_mm - AFFINE[:3, 3:].astype(np.float32)) / steps
-    return np.asarray(ndimage.map_coordinates(array, at, order=1, mode="nearest", prefilter=False))
 
 
 # --- the cohort on disk ---------------------------------------------------------------------------------------
@@ -343,6 +323,8 @@ def make_cohort(
     n: int,
     *,
     random_state: int = 0,
+    population: str = POPULATIONS[0],
+    n_jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Person]:
     """Write a cohort as a BIDS derivative: one brain per person, participants.tsv and what describes them.
@@ -355,6 +337,10 @@ def make_cohort(
         Number of people, at least 1.
     random_state : int, default 0
         Seed of the cohort.
+    population : str, default "home"
+        Of `POPULATIONS`; see `draw_person`.
+    n_jobs : int, default 1
+        Processes that make brains; the files are the same for every number of them.
     progress : callable, optional
         Called as ``progress(done, n)`` after each brain.
 
@@ -366,27 +352,32 @@ def make_cohort(
     Raises
     ------
     ValueError
-        `n` is below 1.
+        `n` is below 1, or the population is unknown.
     DependencyError
         nilearn is not installed.
     """
     if n < 1:
         raise ValueError(f"a made cohort must have at least 1 person; got n={n}")
-    from featx.images.volume import write_volume  # here, so that the pure part needs no nibabel
-
+    people = [draw_person(number, random_state=random_state, population=population) for number in range(1, n + 1)]
     templates = load_templates()
-    people = [draw_person(number, random_state=random_state) for number in range(1, n + 1)]
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "dataset_description.json", _DESCRIPTION)
-    _write_json(folder / "participants.json", _COLUMNS)
-    for done, person in enumerate(people, start=1):
-        path = folder / image_path(person)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_volume(path, make_brain(templates, person), AFFINE)
+    sites = {**_COLUMNS["site"], "Levels": dict.fromkeys(SITES[population], "")}
+    _write_json(folder / "participants.json", {**_COLUMNS, "site": sites})
+    made = (delayed(_write_brain)(folder, templates, person) for person in people)
+    for done, _ in enumerate(Parallel(n_jobs=n_jobs, return_as="generator")(made), start=1):
         if progress is not None:
             progress(done, n)
     _write_participants(folder / "participants.tsv", people)  # last: where it is, the brains are
     return people
+
+
+def _write_brain(folder: Path, templates: Templates, person: Person) -> None:
+    from featx.images.volume import write_volume  # here, so that the pure part needs no nibabel
+
+    path = folder / image_path(person)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(path, make_brain(templates, person), AFFINE)
 
 
 def image_path(person: Person) -> Path:
@@ -421,10 +412,10 @@ _DESCRIPTION = {
     "DatasetType": "derivative",
     "GeneratedBy": [{"Name": "featx", "Description": "featx.images.synthetic; nobody was scanned"}],
 }
-_COLUMNS = {
+_COLUMNS: dict[str, dict[str, Any]] = {
     "age": {"Description": "age of the made person", "Units": "years"},
     "sex": {"Description": "sex of the made person", "Levels": {"F": "female", "M": "male"}},
-    "site": {"Description": "made scanner: decides contrast and noise", "Levels": dict.fromkeys(SITES, "")},
+    "site": {"Description": "made scanner: decides contrast and noise"},
     "true_ventricle": {"Description": "walls of the lateral ventricles outside the template's", "Units": "mm"},
     "true_cortex": {"Description": "thickness of the cortex", "Units": "mm"},
     "true_head_scale": {"Description": "length of the head as a multiple of the template's"},

@@ -180,8 +180,21 @@ def write_checkpoint(path: Path, network: nn.Module, sheet: Network, *, note: st
 
     if path.suffix != ".safetensors":
         raise WeightsError(f"a checkpoint's name must end in .safetensors; got {path}; change its ending")
-    facts = json.dumps(facts_of(sheet), sort_keys=True, allow_nan=False)
+    facts = json.dumps(facts_of(sheet), allow_nan=False)  # taps stay in the order of the network
     _write_tensors(path, network.state_dict(), {FACTS: facts, NOTE: note})
+
+
+def copy_checkpoint(source: Path, target: Path, name: str) -> None:
+    """Copy a checkpoint that `write_checkpoint` wrote, with another name for its network.
+
+    Raises
+    ------
+    WeightsError
+        featx did not write it, or it is damaged.
+    """
+    facts = json.dumps({**read_facts(source), "name": name}, allow_nan=False)
+    tensors, told = _read_safetensors(source)
+    _write_tensors(target, tensors, {**told, FACTS: facts})
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> None:

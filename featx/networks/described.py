@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
 import tomllib
 from collections.abc import Collection, Mapping
@@ -35,8 +36,10 @@ LOOKS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 OPTIONAL = ("channels",)
+OWN = "featx.networks.architectures.own:build"  # whatever a user's factory gives
+TRAINED = "featx.networks.architectures.trained:Trained"  # a network of any kind under outputs of its own
 # Architectures that facts may name although no sheet of the table does.
-BY_PATTERN = ("featx.networks.architectures.timm:build", "featx.networks.architectures.timm:read")
+BY_PATTERN = ("featx.networks.architectures.timm:build", "featx.networks.architectures.timm:read", TRAINED)
 
 EXAMPLE = """\
 takes = "volume"                # the whole volume; or pictures, clip, set: slices, which the views then take
@@ -138,7 +141,7 @@ def own_sheet(facts: Mapping[str, Any], name: str, factory: str) -> Network:
             f"{where} must say what the network takes and where it is read, no more; it holds {said[0]!r}; leave "
             "that out, for the name and --weights say the rest"
         )
-    sheet = _sheet({**facts, "architecture": "featx.networks.architectures.own:build"}, name, where)
+    sheet = _sheet({**facts, "architecture": OWN}, name, where)
     return dataclasses.replace(sheet, arguments={"factory": factory, **sheet.arguments})
 
 
@@ -163,7 +166,7 @@ def sheet_from(facts: Mapping[str, Any], name: str) -> Network:
     from featx.networks import NETWORKS  # the table finds networks by what stands here
 
     where = f"the facts of {name}"
-    sheet = _sheet(facts, name, where)
+    sheet = sheet_of(facts, name)
     trusted = {code for one in NETWORKS.values() for code in (one.architecture, one.reads) if code} | {*BY_PATTERN}
     for code in (sheet.architecture, *([sheet.reads] if sheet.reads else [])):
         if code not in trusted:
@@ -174,7 +177,41 @@ def sheet_from(facts: Mapping[str, Any], name: str) -> Network:
     for key in sheet.arguments:
         if key.startswith(("weights", "pretrained")):
             raise NetworkError(f"{where} must leave weights to the file; its arguments hold {key!r}; leave that out")
+    if sheet.architecture == TRAINED:
+        inside = facts_inside(sheet)
+        sheet_from(inside, inside["name"])
     return sheet
+
+
+def sheet_of(facts: Mapping[str, Any], name: str) -> Network:
+    """The sheet that facts describe, whatever code they name: for facts that come from no file.
+
+    Raises
+    ------
+    NetworkError
+        As `sheet_from`, but for foreign code.
+    """
+    return _sheet(facts, name, f"the facts of {name}")
+
+
+def facts_inside(sheet: Network) -> dict[str, Any]:
+    """Facts of the network inside a trained one.
+
+    Raises
+    ------
+    NetworkError
+        Its arguments do not hold them.
+    """
+    try:
+        facts = json.loads(str(sheet.arguments.get("base", "")))
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
+        raise NetworkError(
+            f"the facts of {sheet.name} must hold those of the network inside, as JSON under 'base' of its "
+            f"arguments; got {str(sheet.arguments.get('base'))[:60]!r}; write the checkpoint again"
+        )
+    return facts
 
 
 def _sheet(facts: Mapping[str, Any], name: str, where: str) -> Network:
@@ -225,7 +262,7 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
         raise _wrong(value, "a table", where)
     if origin is Mapping:
         return {str(key): _typed(one, inner[1], f"{key!r} in {where}") for key, one in value.items()}
-    return _fields(value, kind, where)
+    return typed_fields(value, kind, where)
 
 
 def _scalar(value: Any, kind: Any, where: str) -> Any:
@@ -254,7 +291,14 @@ def _setting(value: Any, where: str) -> Setting:
     raise _wrong(value, "a number, a text or a list", where)
 
 
-def _fields(value: Mapping[str, Any], kind: Any, where: str) -> Any:
+def typed_fields(value: Mapping[str, Any], kind: Any, where: str) -> Any:
+    """A dataclass from a table of its fields, each of its annotated kind.
+
+    Raises
+    ------
+    NetworkError
+        An unknown or missing field, or one of the wrong kind.
+    """
     kinds = get_type_hints(kind)
     _check_keys(value, kinds, where)
     _check_there(value, _needed(kind), where)
@@ -274,7 +318,7 @@ def _grid(value: Any, where: str) -> Grid:
         return GRIDS[value]
     if not isinstance(value, Mapping):
         raise _wrong(value, "the name of a grid, or a table of its numbers", where)
-    grid: Grid = _fields(value, Grid, where)
+    grid: Grid = typed_fields(value, Grid, where)
     if not is_orientation(grid.orientation) or grid.voxel_mm <= 0 or min(grid.shape) < 1:
         raise NetworkError(
             f"{where} must have an orientation such as 'LAS', a voxel_mm above 0 and a shape of 1 or more; got "

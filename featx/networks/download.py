@@ -2,7 +2,8 @@
 
 The cache is one folder that holds every file under its `Weights.file`; files in a form that torch does not read (or
 only by unpickling) have their tensors beside them in a safetensors file (`featx.networks.checkpoint`). A file has its
-name only once it is whole and verified, so any number of processes may fill one cache.
+name only once it is whole and verified, so any number of processes may fill one cache. Weights whose address begins
+with "package:" are part of featx: they are read where they lie, and verified like all others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ from featx.errors import WeightsError
 from featx.networks.sheet import Weights
 
 TIMEOUT_S = 30
+PACKAGE = "package:"  # the scheme of weights that are part of featx, in the folder `featx/networks/bundled`
 CONVERTED = (".p", ".h5", ".hdf5")  # pickles of the old kind, and Keras
 _BLOCK_BYTES = 1 << 20
 _BLOB_API = re.compile(r"/git/blobs/[0-9a-f]{40}")
@@ -45,9 +48,23 @@ def converted_path(weights: Weights, cache: Path) -> Path | None:
     return cache / f"{weights.file}.safetensors" if weights.file.endswith(CONVERTED) else None
 
 
+def bundled_path(weights: Weights) -> Path | None:
+    """The file of featx that official weights are; None where they are not part of it.
+
+    Examples
+    --------
+    >>> bundled_path(Weights("package:a.safetensors", "a.safetensors", "", "MIT")).parts[-3:]
+    ('networks', 'bundled', 'a.safetensors')
+    >>> bundled_path(Weights("https://a.org/b.pth", "b.pth", "", "MIT"))
+    """
+    if not weights.url.startswith(PACKAGE):
+        return None
+    return Path(str(files("featx.networks"))) / "bundled" / weights.url.removeprefix(PACKAGE)
+
+
 def find_cached(weights: Weights, cache: Path) -> Path | None:
-    """The file of a cache that official weights are read from; None where they would have to be downloaded."""
-    places = (converted_path(weights, cache), cache / weights.file)
+    """The file that official weights are read from; None where they would have to be downloaded."""
+    places = (bundled_path(weights), converted_path(weights, cache), cache / weights.file)
     return next((path for path in places if path is not None and path.is_file()), None)
 
 
@@ -80,6 +97,12 @@ def fetch(weights: Weights, cache: Path, name: str, on_progress: Progress | None
         They cannot be downloaded, or are not those of the digest. Where no digest is known there is nothing to
         compare, but what the server itself says is the sha256 of a download (an entity tag of 64 hex digits).
     """
+    own = bundled_path(weights)
+    if own is not None:
+        if not own.is_file():
+            raise WeightsError(f"weights of {name} must be part of featx; {own} is not there; install featx again")
+        _check_digest(own, weights.digest, f"the file {own}", "install featx again")
+        return own
     path = cache / weights.file
     if path.is_file():
         _check_digest(path, weights.digest, f"the file {path}", "delete it to download it again")

@@ -15,18 +15,20 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from featx.networks import NETWORKS
+from featx.networks.described import OWN
 from featx.networks.sheet import PICTURES, SET, Network
+from featx.networks.trained import innermost, read_inside
 from featx.networks.winograd import by_planes
 
 _HALVES = ("cpu", "cuda")  # devices with autocast; there are no numbers on "meta"
-_OWN = "featx.networks.architectures.own:build"
 
 
 def memory_format(sheet: Network) -> torch.memory_format:
     """Channels last, in two or three dimensions; of a network of one's own as torch has it, for it may use views."""
-    if sheet.architecture == _OWN:
+    within = innermost(sheet)
+    if within.architecture == OWN:
         return torch.contiguous_format
-    return torch.channels_last if sheet.takes in (PICTURES, SET) else torch.channels_last_3d
+    return torch.channels_last if within.takes in (PICTURES, SET) else torch.channels_last_3d
 
 
 def optimise(network: nn.Module, sheet: Network, taps: Collection[str] = ()) -> bool:
@@ -35,9 +37,11 @@ def optimise(network: nn.Module, sheet: Network, taps: Collection[str] = ()) -> 
     Parameters
     ----------
     taps : collection of str
-        Paths of modules whose output is read, and so must stay what it is.
+        Paths of modules whose output is read, and so must stay what it is; those that a trained network reads itself
+        come to them.
     """
-    known = sheet.architecture in {one.architecture for one in NETWORKS.values()}
+    taps = {*taps, *read_inside(sheet)}
+    known = innermost(sheet).architecture in {one.architecture for one in NETWORKS.values()}
     fold_batch_norm(network, taps, by_registration=known)
     norms = [step for view in sheet.recipe.views for step in view.steps if step.name == "normalise"]
     grey = bool(sheet.stem and norms) and not any(

@@ -1,7 +1,7 @@
 """What a trained network answers: one output per phenotype, as a value. Needs no torch.
 
 A network that featx trained ends in one linear layer; its columns belong to outputs, one after the other. How
-columns become a prediction is `featx.networks.architectures.trained.decode`.
+columns become a prediction is `featx.networks.decoding.decode`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Output:
     values : tuple of float
         Of a regression the mean and standard deviation of the training people, in the phenotype's unit; of soft bins
         their centres, evenly spaced; of ordered levels the number of each level, ascending (one more than columns);
-        of classes nothing.
+        of two classes the place (0 or 1) of the one whose probability a tap reads, of more nothing.
     classes : tuple of str
         Of classes and of ordered levels, their names; else nothing.
     """

@@ -21,6 +21,7 @@ from featx.networks.look import look
 from featx.networks.optimise import compile_blocks, memory_format, optimise
 from featx.networks.sheet import CHANNELS_FIRST, CHANNELS_LAST, CLIP, PICTURES, SET, Network, View
 from featx.networks.taps import Place, find_tap, poolings_of
+from featx.networks.trained import innermost, read_inside
 
 # Bounds the memory of a batch of volumes. A CPU gains nothing from more; a GPU is not busy with fewer.
 SLICES_AT_ONCE = {"cpu": 17, "cuda": 272}
@@ -77,13 +78,14 @@ def make_reader(
     """
     places = {tap: find_tap(sheet, tap) for tap in taps}
     _check_modules(network, sheet, places)
+    _check_apart(sheet, places, poolings)
     paths = {tap: place.module for tap, place in places.items()}
     foreign = bool(set(paths.values()) - _modules_of(sheet))
     own_layouts = {path: own_layout(module) for path, module in network.named_modules()}  # before any is replaced
     memory = memory_format(sheet)
     grey = optimised and optimise(network, sheet, set(paths.values()))
     if compiled:
-        compile_blocks(network, set(paths.values()))
+        compile_blocks(network, {*paths.values(), *read_inside(sheet)})
     calls: dict[str, int] = {}
     looked: dict[torch.Size, _Looked] = {}
 
@@ -196,6 +198,18 @@ def _check_modules(network: nn.Module, sheet: Network, places: Mapping[str, Plac
                 f"a tap must be one of the sheet or the path of a module; {tap!r} is neither in {sheet.name}; "
                 f"known are {', '.join(sheet.taps)}{similar}"
             )
+
+
+def _check_apart(sheet: Network, places: Mapping[str, Place], poolings: Sequence[str]) -> None:
+    """Refuse to keep slices apart where a clip's frames went through a network together."""
+    together = sheet.takes == SET and innermost(sheet).takes == CLIP
+    apart = [how for how in poolings if how not in REDUCED]
+    spread = [tap for tap, place in places.items() if place.positions]
+    if together and apart and spread:
+        raise NetworkError(
+            f"slices must go through a network one by one to be kept apart; those of {sheet.name} go together, and "
+            f"{spread[0]!r} is to be pooled by {apart[0]!r}; pool it by {', '.join(REDUCED)}"
+        )
 
 
 # --- taps that are not of the sheet -----------------------------------------------------------------------------

@@ -152,6 +152,9 @@ class Network:
         (Keras, a 2D network to be inflated); "" where they do not.
     class_token_first : bool
         Whether the first of the class tokens is one; False where all of them are registers.
+    labels : tuple of str
+        The phenotypes that the official weights were trained to predict; none where they were trained on something
+        else, such as photographs.
     """
 
     name: str
@@ -176,6 +179,7 @@ class Network:
     extra: str = "torch"
     reads: str = ""
     class_token_first: bool = True
+    labels: tuple[str, ...] = ()
 
     @property
     def poolings(self) -> tuple[str, ...]:

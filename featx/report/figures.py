@@ -24,7 +24,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from featx.analysis.crossval import BASELINE
@@ -409,3 +409,38 @@ def spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
         places[at] = max(places[at], floor + heights[at] / 2)
         floor = places[at] + heights[at] / 2
     return places
+
+
+def draw_losses(curves: pd.DataFrame, title: str) -> bytes:
+    """How the losses of one fit went, as an SVG file: phases one behind the other, a ring where weights were kept.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Columns phase, epoch, train_loss and validation_loss, in the order of the epochs.
+    """
+    place = np.arange(len(curves))
+    losses = curves[["train_loss", "validation_loss"]].to_numpy(dtype=np.float64)
+
+    def draw(axes: Axes) -> None:
+        if losses.min() > 0 and losses.max() > 10 * losses.min():
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        for column, label in enumerate(("training", "validation")):
+            look: dict[str, Any] = {"color": COLOURS[column], "linestyle": DASHES[column], "linewidth": 1.6}
+            axes.plot(place, losses[:, column], label=label, marker="." if len(place) < 30 else "", **look)
+        for at, phase in enumerate(curves["phase"].unique()):
+            own = np.flatnonzero(curves["phase"] == phase)
+            best = own[losses[own, 1].argmin()]
+            ring: dict[str, Any] = {"fillstyle": "none", "markersize": 9, "color": _INK}
+            axes.plot(place[best], losses[best, 1], "o", label="" if at else "kept", **ring)
+            if at:
+                axes.axvline(place[own[0]] - 0.5, color=_FAINT, linewidth=1, dashes=(4, 3))
+        axes.set(xlabel="epoch", ylabel="loss", xlim=(-0.5, len(place) - 0.5))
+        axes.set_title(cut(title, 90), fontsize=9, loc="left")
+        axes.legend()
+
+    return _drawn(draw, (6.2, 3.6), paper="white")

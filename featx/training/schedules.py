@@ -6,8 +6,9 @@ Every number can be changed. Where a work does not state a number, the recipe ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
+from typing import Any
 
 from featx.errors import AnalysisError, known
 from featx.networks.output import REGRESSION, SOFT_BINS
@@ -206,3 +207,82 @@ def default_recipe(sheet: Network, arm: Arm, kinds: Mapping[str, str]) -> Traini
         return RECIPES["holderrieth-two-stage"]
     only_classes = all(kind in ("binary", "multiclass") for kind in kinds.values())
     return RECIPES["holderrieth-scratch-sex" if arm.name == "scratch" and only_classes else "sfcn-scratch"]
+
+
+# --- other numbers than the recipe's ----------------------------------------------------------------------------
+
+
+def changed(recipe: TrainingRecipe, words: Mapping[str, str]) -> TrainingRecipe:
+    """A recipe with other numbers.
+
+    Parameters
+    ----------
+    recipe : TrainingRecipe
+    words : mapping of str to str
+        "all.learning_rate", "output.epochs" and so on for the schedule of a phase; without a phase
+        ("learning_rate") for that of both; "augmentation.noise"; "batch_size", "patience", "numbers".
+
+    Raises
+    ------
+    AnalysisError
+        A name is unknown, or a value is not of its kind.
+
+    Examples
+    --------
+    >>> mine = changed(RECIPES["gupta"], {"all.epochs": "20", "augmentation.mirror": "true", "numbers": "soft-bins"})
+    >>> mine.schedules[ALL].epochs, mine.schedules[OUTPUT].epochs, mine.augmentation.mirror, mine.numbers
+    (20, 100, True, 'soft-bins')
+    """
+    for name, text in words.items():
+        part, _, field_ = name.rpartition(".")
+        if part == "augmentation" and field_ in _fields(Augmentation):
+            value = _value(name, text, getattr(recipe.augmentation, field_))
+            recipe = replace(recipe, augmentation=replace(recipe.augmentation, **{field_: value}))
+        elif part in ("", ALL, OUTPUT) and field_ in _fields(Schedule):
+            schedules = {
+                phase: replace(one, **{field_: _value(name, text, getattr(one, field_))})
+                if part in ("", phase)
+                else one
+                for phase, one in recipe.schedules.items()
+            }
+            recipe = replace(recipe, schedules=schedules)
+        elif not part and field_ in _OWN:
+            recipe = replace(recipe, **{field_: _value(name, text, getattr(recipe, field_))})
+        else:
+            phases = [f"{phase}.{one}" for phase in (ALL, OUTPUT) for one in _fields(Schedule)]
+            augmentations = [f"augmentation.{one}" for one in _fields(Augmentation)]
+            raise AnalysisError(
+                f"a number of a training recipe must have a name; {name!r} is none; "
+                f"{known([*phases, *_fields(Schedule), *augmentations, *_OWN])}"
+            )
+    return recipe
+
+
+_OWN = ("batch_size", "patience", "numbers")
+_WORDS = {"optimiser": OPTIMISERS, "numbers": (REGRESSION, SOFT_BINS)}
+
+
+def _fields(kind: type) -> list[str]:
+    return [one.name for one in fields(kind)]
+
+
+def _value(name: str, text: str, like: Any) -> Any:
+    """The value that a text says, of the kind of the one that it replaces."""
+    words = _WORDS.get(name.rpartition(".")[2])
+    if words is not None:
+        if text not in words:
+            raise AnalysisError(f"{name} must be known; {text!r} is not; {known(words)}")
+        return text
+    if isinstance(like, bool):
+        if text not in ("true", "false"):
+            raise AnalysisError(f"{name} must be true or false; got {text!r}; write one of them")
+        return text == "true"
+    try:
+        value = int(text) if isinstance(like, int) else float(text)
+    except ValueError:
+        value = float("nan")
+    least = 1 if name.rpartition(".")[2] in ("batch_size", "epochs") else 0
+    if not least <= value < float("inf"):
+        what = "a whole number" if isinstance(like, int) else "a number"
+        raise AnalysisError(f"{name} must be {what} from {least}; got {text!r}; write, say, {name}={like}")
+    return value

@@ -213,3 +213,43 @@ def test_what_is_in_the_cache(tmp_path):
     assert find_cached(pickled, tmp_path) == tmp_path / "a.p"
     (tmp_path / "a.p.safetensors").touch()
     assert find_cached(pickled, tmp_path) == tmp_path / "a.p.safetensors"
+
+
+# --- weights that are part of featx -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bundled(tmp_path, monkeypatch):
+    """A package of ours in the place of featx.networks, with one file of weights."""
+    (tmp_path / "package/bundled").mkdir(parents=True)
+    path = tmp_path / "package/bundled/w.safetensors"
+    path.write_bytes(CONTENT)
+    monkeypatch.setattr("featx.networks.download.files", lambda _: tmp_path / "package")
+    return path
+
+
+def _own(digest=f"sha256:{SHA256}"):
+    return Weights("package:w.safetensors", "w.safetensors", digest, "BSD-3-Clause")
+
+
+def test_weights_of_the_package_are_read_where_they_lie(bundled, tmp_path):
+    cache = tmp_path / "cache"
+    assert find_cached(_own(), cache) == bundled
+    assert fetch(_own(), cache, "net") == bundled
+    assert not cache.exists()
+
+
+def test_weights_of_the_package_are_verified_like_all_others(bundled, tmp_path):
+    with pytest.raises(
+        WeightsError, match=r"digest sha256:0000; the file .*w.safetensors has another .*install feat"
+    ):
+        fetch(_own("sha256:0000"), tmp_path, "net")
+
+
+def test_a_package_without_its_weights(bundled, tmp_path):
+    bundled.unlink()
+    assert find_cached(_own(), tmp_path) is None
+    with pytest.raises(
+        WeightsError, match="weights of net must be part of featx; .* is not there; install featx aga"
+    ):
+        fetch(_own(), tmp_path, "net")

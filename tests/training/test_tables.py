@@ -11,7 +11,8 @@ from featx.training.schedules import OPTIMISERS, RECIPES, default_recipe, get_re
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_is_well_formed(name):
     arm = get_arm(name)
-    assert arm.name == name and arm.says
+    assert arm.name == name
+    assert arm.says
     assert arm.start in (GIVEN, RANDOM, REDRAWN)
     assert arm.phases in ((OUTPUT,), (ALL,), (OUTPUT, ALL))
 
@@ -19,18 +20,22 @@ def test_an_arm_is_well_formed(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_well_formed(name):
     recipe = get_recipe(name)
-    assert recipe.name == name and recipe.source
+    assert recipe.name == name
+    assert recipe.source
     assert set(recipe.schedules) == {OUTPUT, ALL}
     for schedule in recipe.schedules.values():
         assert schedule.optimiser in OPTIMISERS
-        assert schedule.learning_rate > 0 and schedule.epochs > 0 and schedule.weight_decay >= 0
+        assert schedule.learning_rate > 0
+        assert schedule.epochs > 0
+        assert schedule.weight_decay >= 0
 
 
 def test_the_published_numbers_are_those_of_the_protocols():
     scratch = RECIPES["sfcn-scratch"].schedules[ALL]
     assert (scratch.learning_rate, scratch.momentum, scratch.weight_decay) == (0.01, 0.9, 1e-3)
     assert (scratch.step_epochs, scratch.step_factor, RECIPES["sfcn-scratch"].batch_size) == (30, 0.3, 8)
-    assert RECIPES["sfcn-scratch"].augmentation.shift_voxels == 2 and RECIPES["sfcn-scratch"].augmentation.mirror
+    assert RECIPES["sfcn-scratch"].augmentation.shift_voxels == 2
+    assert RECIPES["sfcn-scratch"].augmentation.mirror
     assert RECIPES["holderrieth-head"].schedules[OUTPUT].learning_rate == 0.1
     assert 25 <= RECIPES["holderrieth-head"].schedules[OUTPUT].epochs <= 50
     assert RECIPES["holderrieth-scratch-sex"].schedules[ALL].learning_rate == 0.1

@@ -51,6 +51,9 @@ OURS = {
     schema.PREDICTIONS_DIR,
     schema.HEADS_DIR,
     schema.REPORT_HTML,
+    schema.TRAINING_JSON,
+    schema.TRAINING_CURVES_CSV,
+    schema.NETWORKS_DIR,
 }
 
 
@@ -161,7 +164,7 @@ def _check_whole(run: Run, target: str) -> None:
 
 def _read_table(path: Path, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
     """A table with at least these columns; further ones are numbers, and of some arms only but for probabilities."""
-    dtypes = {one.name: one.dtype for one in columns}
+    dtypes = {one.name: one.dtype for one in (*columns, *schema.TRAINED)}
     text = {name: str for name, dtype in dtypes.items() if dtype == "text"}
     try:
         if not path.read_bytes().endswith(b"\n"):

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,13 @@ def _check_parent(path: Path) -> None:
         )
 
 
-def write_run(result: Result, path: Path, failures: Sequence[Mapping[str, str]] = ()) -> None:
+def write_run(
+    result: Result,
+    path: Path,
+    failures: Sequence[Mapping[str, str]] = (),
+    *,
+    add: Callable[[Path], None] | None = None,
+) -> None:
     """Write a run beside its place, then swap it in; an older run under that name goes only then.
 
     Parameters
@@ -123,6 +129,8 @@ def write_run(result: Result, path: Path, failures: Sequence[Mapping[str, str]] 
         The folder; see `check_output`.
     failures : sequence of mapping
         Rows of `featx.schema.FAILURES`, from the feature files.
+    add : callable, optional
+        Writes further files into the folder that it is given, before that gets its name.
 
     Raises
     ------
@@ -137,6 +145,8 @@ def write_run(result: Result, path: Path, failures: Sequence[Mapping[str, str]] 
     old = path.with_name(f".{path.name}.{token}.old")
     try:
         _write_files(result, beside, failures)
+        if add is not None:
+            add(beside)
         if path.exists():
             path.rename(old)
         beside.rename(path)

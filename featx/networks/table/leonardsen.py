@@ -46,6 +46,7 @@ def _head(head: str, n_outputs: int, n_parameters: int, sha1: str = "") -> Netwo
         reference="Leonardsen et al. 2022, NeuroImage 256:119210",
         n_parameters=n_parameters,
         reads=f"{_ARCHITECTURES}:read_weights",
+        labels=("age",) if sha1 else (),
     )
 
 

@@ -39,6 +39,7 @@ def _sfcn(
         age_range_years=AGES if weights else None,
         reference="Peng et al. 2021, Medical Image Analysis 68:101871",
         n_parameters=n_parameters,
+        labels=(tag.removeprefix("ukb_"),) if weights else (),
     )
 
 

@@ -1,0 +1,403 @@
+"""All folds and seeds of an arm: fits in, out-of-fold predictions and a kept network out (torch, Lightning).
+
+Every fit has a folder under its key in the workshop, a folder beside the run. What is done there is not done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from featx.analysis.crossval import IGNORED, assemble
+from featx.analysis.folds.splits import Split
+from featx.analysis.jobs import Plan
+from featx.analysis.request import Arm as Predicted
+from featx.errors import AnalysisError, TrainingError
+from featx.extraction.loading import Need
+from featx.extraction.plan import Request
+from featx.images.contract import check_accepted
+from featx.networks.architectures.trained import Trained
+from featx.networks.decoding import decode
+from featx.networks.described import facts_of
+from featx.networks.output import Output
+from featx.networks.recipe import describe
+from featx.networks.sheet import Network, View
+from featx.networks.trained import trained_sheet
+from featx.networks.weights import OFFICIAL, load_network
+from featx.training.arms import GIVEN, RANDOM
+from featx.training.cache import Cache
+from featx.training.fit import Fit, Fitted, Machine
+from featx.training.fitting import columns_of, fit_network, write_json, write_weights
+from featx.training.folds import Group, Wish, groups_of, key_of, make_fit
+from featx.training.outputs import to_predicted
+
+ANSWER, WEIGHTS = "answer.json", "network.safetensors"
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The network that is trained, before it is.
+
+    Attributes
+    ----------
+    request : Request
+        With one view; its weights are those that an arm from given weights starts with.
+    tap : str
+        Where the network is read.
+    aggregation : str
+        How slices of a network on pictures become one: mean, max or attention; "" for other networks.
+    positions : bool
+        Whether slices have learned positions.
+    dropout : float
+        Before the last layer, in training.
+    home : Path
+        The cache of official weights.
+    """
+
+    request: Request
+    tap: str
+    aggregation: str = ""
+    positions: bool = False
+    dropout: float = 0.0
+    home: Path = Path()
+
+    @property
+    def view(self) -> View:
+        """What the network looks at."""
+        return self.request.recipe.views[0]
+
+    @property
+    def base(self) -> Network:
+        """The sheet, with the recipe as it is used."""
+        return replace(self.request.sheet, recipe=self.request.recipe)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A fit, whom it is asked about, and where it stays.
+
+    Attributes
+    ----------
+    group : Group
+    split : Split
+        Without test people for the network that is kept.
+    fit : Fit
+    test : tuple of str
+        Ids of images.
+    folder : Path
+    """
+
+    group: Group
+    split: Split
+    fit: Fit
+    test: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a task.
+
+    Attributes
+    ----------
+    task : Task
+    fitted : Fitted or None
+    predicted : tuple of ndarray
+        By output: shape (n_test,), or (n_test, n_classes).
+    error : TrainingError or None
+    """
+
+    task: Task
+    fitted: Fitted | None
+    predicted: tuple[NDArray[np.float64], ...] = ()
+    error: TrainingError | None = None
+
+
+# --- what is to be done ---------------------------------------------------------------------------------------
+
+
+def make_tasks(
+    plan: Plan, wish: Wish, source: Source, workshop: Path, *, keep: bool
+) -> tuple[list[Task], list[tuple[Group, TrainingError]]]:
+    """A task for every split and seed of every group, and one for the network that is kept.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `featx.training.folds.repeat_for_seeds`.
+    keep : bool
+        Whether one more network is trained on all who train, with the first seed.
+
+    Returns
+    -------
+    list of Task, list of (Group, TrainingError)
+        Groups of which one split cannot be trained have no task.
+    """
+    tasks: list[Task] = []
+    refused = []
+    facts = {
+        "base": facts_of(source.base),
+        "weights": source.request.weights,
+        "file": _file_facts(source.request.weights),
+        "tap": source.tap,
+        "aggregation": source.aggregation,
+        "positions": source.positions,
+        "dropout": source.dropout,
+        "resampled": source.request.resampling,
+    }
+    for group in groups_of(plan, together=wish.together):
+        try:
+            own = []
+            for split in (*group.design.splits, *([group.design.final] if keep else [])):
+                fit = make_fit(group, split, wish.seeds[split.repeat % len(wish.seeds)], wish)
+                test = tuple(str(one) for one in group.image_ids[split.test])
+                own.append(Task(group, split, fit, test, workshop / key_of(fit, facts, test)))
+            tasks += own
+        except TrainingError as error:
+            refused.append((group, error))
+    return tasks, refused
+
+
+def _file_facts(weights: str) -> tuple[int, int] | None:
+    """Size and time of a file of weights."""
+    path = Path(weights)
+    return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+def check_label(source: Source, wish: Wish, targets: Sequence[str]) -> None:
+    """Refuse the arm wrong-label where the network's label is the target, or unknown.
+
+    Raises
+    ------
+    AnalysisError
+    """
+    if not wish.arm.other_label:
+        return
+    labels = {one.casefold() for one in source.base.labels}
+    same = [one for one in targets if one.casefold() in labels]
+    if same or not labels:
+        got = f"{source.base.name} was trained for {', '.join(source.base.labels) or 'labels that its sheet lacks'}"
+        raise AnalysisError(
+            f"the arm wrong-label must have a network that was trained for another phenotype; {got}, and the target "
+            f"is {', '.join(map(repr, same or targets))}; take head-only, or another network"
+        )
+
+
+def need_of(source: Source, accept: Sequence[str] = ()) -> Need:
+    """What the network needs of an image, as `featx.extraction.loading` takes it.
+
+    Raises
+    ------
+    NetworkError
+        A code to accept is none of `featx.images.contract.ACCEPTABLE`.
+    """
+    check_accepted(accept)
+    request = source.request
+    key = describe(request.recipe, View("volume"), resampling=request.resampling)
+    recipe = replace(request.recipe, views=())
+    return Need(request.sheet.name, key, recipe, request.sheet.name, request.resampling, tuple(accept))
+
+
+# --- doing it -------------------------------------------------------------------------------------------------
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    source: Source,
+    cache: Cache,
+    *,
+    machine: Machine,
+    n_jobs: int = 1,
+    on_progress: Progress | None = None,
+) -> Iterator[Done]:
+    """Train one network after the other, or several at a time in processes; each as soon as it is done.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Processes; on a CPU its cores are shared out, of several GPUs each process gets one in turn.
+    on_progress : callable, optional
+        Called as (epochs done, epochs at most, a note).
+    """
+    most = [sum(task.fit.recipe.schedules[phase].epochs for phase in task.fit.arm.phases) for task in tasks]
+    if n_jobs == 1:
+        for at, task in enumerate(tasks):
+            before = sum(most[:at])
+
+            def on_epoch(done: int, _: int, note: str, at: int = at, before: int = before) -> None:
+                if on_progress is not None:
+                    on_progress(before + done, sum(most), f", fit {at + 1} of {len(tasks)}{note}")
+
+            yield run_task(task, source, cache, machine, on_epoch)
+        return
+    n_threads = max(1, torch.get_num_threads() // n_jobs)
+    calls = (
+        delayed(_run_beside)(task, source, cache, _share(machine, at, n_jobs), n_threads)
+        for at, task in enumerate(tasks)
+    )
+    ended = 0
+    for at, done in enumerate(Parallel(n_jobs, return_as="generator")(calls)):
+        ended += most[at]
+        if on_progress is not None:
+            on_progress(ended, sum(most), f", fit {at + 1} of {len(tasks)}")
+        yield done
+
+
+def _share(machine: Machine, at: int, n_jobs: int) -> Machine:
+    if machine.device != "cuda":
+        return machine
+    return replace(machine, device=f"cuda:{at % n_jobs % torch.cuda.device_count()}")
+
+
+def _run_beside(task: Task, source: Source, cache: Cache, machine: Machine, n_threads: int) -> Done:
+    torch.set_num_threads(n_threads)
+    return run_task(task, source, cache, machine)
+
+
+def run_task(
+    task: Task,
+    source: Source,
+    cache: Cache,
+    machine: Machine,
+    on_epoch: Callable[[int, int, str], None] | None = None,
+) -> Done:
+    """Train a network and ask it about the test people; what is done already is read."""
+    answer = task.folder / ANSWER
+    if answer.is_file():
+        return _read_answer(task, answer)
+    try:
+        network = make_network(source, task.fit)
+        fitted = fit_network(network, source.view, task.fit, cache, task.folder, machine=machine, on_epoch=on_epoch)
+    except TrainingError as error:
+        return Done(task, None, error=error)
+    predicted = predict(network, source, task.fit, task.test, cache=cache, device=machine.device)
+    if not len(task.test):
+        write_weights(network, task.folder / WEIGHTS)
+    told = {"fitted": dataclasses.asdict(fitted), "predicted": [one.tolist() for one in predicted]}
+    write_json(answer, told)
+    for phase in task.fit.arm.phases:
+        for left in (task.folder / phase).glob("*.safetensors"):
+            left.unlink()
+    return Done(task, fitted, predicted)
+
+
+def _read_answer(task: Task, path: Path) -> Done:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    fitted = Fitted(**{**told["fitted"], "curves": tuple(told["fitted"]["curves"])})
+    return Done(task, fitted, tuple(np.array(one, dtype=np.float64) for one in told["predicted"]))
+
+
+def make_network(source: Source, fit: Fit) -> Trained:
+    """The network of a fit, with the weights that it starts from; new layers are drawn by the fit's seed.
+
+    Raises
+    ------
+    WeightsError, NetworkError
+        See `featx.networks.weights.load_network`.
+    """
+    loaded = load_network(source.request.sheet, _start(fit, source.request.weights), source.home)
+    sheet = sheet_of(source, fit.outputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fit.seed)
+        network = Trained(**sheet.arguments)  # type: ignore[arg-type]
+    network.network.load_state_dict(loaded.network.state_dict())
+    return network
+
+
+def _start(fit: Fit, weights: str) -> str:
+    """The weights of an arm, as `featx.networks.weights` names them."""
+    if fit.arm.start == GIVEN:
+        return weights
+    if fit.arm.start == RANDOM:
+        return f"random:{fit.seed}"
+    return f"reinit:{fit.seed}" + ("" if weights == OFFICIAL else f":{weights}")
+
+
+def sheet_of(source: Source, outputs: tuple[Output, ...], **facts: Any) -> Network:
+    """The sheet of the network that is trained to answer outputs.
+
+    Raises
+    ------
+    NetworkError
+        It cannot be trained as it is wished: from that tap, with that aggregation.
+    """
+    base = source.base
+    counts = [int(str(step.settings["count"])) for step in source.view.steps if step.name == "slices"]
+    return trained_sheet(
+        base,
+        tap=source.tap,
+        view=source.view,
+        outputs=outputs,
+        aggregation=source.aggregation,
+        n_positions=sum(counts, 0 if counts else 1) if source.positions else 0,
+        dropout=source.dropout,
+        **{**_UNTOLD, "name": f"{base.name}.trained", **facts},
+    )
+
+
+_UNTOLD = {"training": "", "labels": (), "age_range_years": None, "reference": "", "n_parameters": 0}
+
+
+def predict(
+    network: Trained, source: Source, fit: Fit, image_ids: Sequence[str], *, cache: Cache, device: str
+) -> tuple[NDArray[np.float64], ...]:
+    """Predictions of images by output: shape (n,), or (n, n_classes)."""
+    if not len(image_ids):
+        return ()
+    columns = columns_of(network, source.view, image_ids, cache, batch_size=fit.recipe.batch_size, device=device)
+    widths = [one.width for one in fit.outputs]
+    parts = torch.split(columns.double(), widths, dim=1)
+    return tuple(to_predicted(one, decode(one, part).numpy()) for one, part in zip(fit.outputs, parts, strict=True))
+
+
+# --- from answers to arms --------------------------------------------------------------------------------------
+
+
+def arms_of(done: Sequence[Done], features: str, seeds: Sequence[int]) -> dict[str, Predicted]:
+    """By target, the out-of-fold predictions of an arm; targets of which a fit failed are left out."""
+    by_group: dict[str, list[Done]] = {}
+    for one in done:
+        if len(one.task.split.test):
+            by_group.setdefault(one.task.group.name, []).append(one)
+    found = {}
+    for answers in by_group.values():
+        if any(one.error is not None for one in answers):
+            continue
+        group = answers[0].task.group
+        order = {(split.repeat, split.fold): at for at, split in enumerate(group.design.splits)}
+        answers = sorted(answers, key=lambda one: order[one.task.split.repeat, one.task.split.fold])
+        for at, job in enumerate(group.jobs):
+            parts = [one.predicted[at][_has_label(group, one.task.split, at)] for one in answers]
+            seed = [
+                np.full(len(part), seeds[one.task.split.repeat % len(seeds)])
+                for one, part in zip(answers, parts, strict=True)
+            ]
+            epoch = [np.full(len(part), _last_epoch(one)) for one, part in zip(answers, parts, strict=True)]
+            found[job.target.name] = Predicted(
+                features,
+                answers[0].task.fit.arm.name,
+                IGNORED,
+                assemble(job.design, parts),
+                notes={"seed": assemble(job.design, seed), "epoch": assemble(job.design, epoch)},
+            )
+    return found
+
+
+def _has_label(group: Group, split: Split, at: int) -> NDArray[np.bool_]:
+    has: NDArray[np.bool_] = np.isfinite(group.labels[split.test, at])
+    return has
+
+
+def _last_epoch(done: Done) -> int:
+    """The epoch that was kept, of the last phase."""
+    return -1 if done.fitted is None else done.fitted.epochs[done.task.fit.arm.phases[-1]]
