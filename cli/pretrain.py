@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from featx.training.fit import Fit
     from featx.training.folds import Wish
     from featx.training.pretrain import Pretrained
-    from featx.training.run import Source
+    from featx.training.source import Source
 
 RANDOM, OFFICIAL = "random", "official"
 SLOW = 0.2  # share of the time that a network may wait for its images before it is told
@@ -84,7 +84,7 @@ def command(
     channels: how.Channels = "",
     aggregation: how.Aggregation = "",
     positions: how.Positions = False,
-    dropout: how.Dropout = 0.0,
+    dropout: how.Dropout = None,
     network_recipe: how.NetworkRecipe = None,
     recipe: how.Recipe = "",
     settings: how.Set = [],  # noqa: B006
@@ -111,17 +111,21 @@ def command(
     tensorboard: how.TensorBoard = None,
     workers: how.Workers = -1,
     cache: how.CacheFolder = None,
+    replace_it: Annotated[
+        bool, typer.Option("--replace", help="Write over another network of the same name (--output).")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say who and what would train, and stop.")] = False,
 ) -> None:
-    """Train one network on all people of a cohort, for one label or several at once.
+    """Train one network on the people of a cohort, for one label or several at once.
 
-    A missing label leaves its image out of that label alone. A tenth of the people (families, with --group) train
-    nothing: they choose the epoch that is kept, and the network is scored on them. What comes out is a frozen network
-    for `featx extract` or the start of `featx train`, with its curves, a card, and a .json of all facts, in which
-    hashes tell who was there.
+    A missing label leaves its image out of that label alone. A tenth of the people (families, with --group;
+    --validate says another share) train nothing: they choose the epoch that is kept, and the network is scored on
+    them. What comes out is a frozen network for `featx extract` or the start of `featx train`, with its curves, a
+    card, and a .json of all facts. Hashes in it, and in the checkpoint, tell who was there: `featx train`, and
+    `featx fit` where the network was added, warn of these people.
 
     It learns by a published recipe, which --recipe names and --set, --epochs and so on change. Killed, the same
-    command goes on after the last finished epoch; the folder OUTPUT.fits may go when all is done.
+    command goes on after the last finished epoch, and does nothing once all is done; OUTPUT.fits/ may go then.
 
     \b
     Examples:
@@ -133,7 +137,16 @@ def command(
     options = dict(locals())
     how.check_training("pretrain")
     from featx.training.cohort import plan_fit
-    from featx.training.pretrain import check_output, facts_about, make_sheet, pretrain, write_pretrained
+    from featx.training.pretrain import (
+        check_output,
+        facts_about,
+        fit_key,
+        is_done,
+        make_sheet,
+        pretrain,
+        told_in,
+        write_pretrained,
+    )
     from featx.training.run import make_network
 
     check_output(output)
@@ -145,13 +158,16 @@ def command(
     fit = plan_fit(cohort, _wish(source, options))
     called = name or output.stem
     make_sheet(cohort, fit, source, called)
+    key, table = fit_key(fit, source, called), output.with_suffix(".failures.csv")
+    if is_done(output, key, replace=replace_it) and not table.exists():
+        say(f"{output} is there already, as this call makes it; nothing was trained")
+        return
     _say_plan(cohort, fit, source, len(found))
     if dry_run:
         say("nothing was decoded, nothing was trained, nothing was written")
         return
     make_network(source, fit)  # weights that do not fit are refused before any image is decoded
     filled = how.fill(cohort.images, source, cache or beside / "volumes", accept=accept, workers=workers)
-    table = output.with_suffix(".failures.csv")
     write_failures(filled.failures, table)
     if filled.failures:
         cohort = _cohort([one for one in cohort.images if one.image_id in filled.cache.paths], options)
@@ -159,7 +175,7 @@ def command(
     with progress("pretraining", "epochs") as update:
         done = pretrain(cohort, fit, source, filled.cache, beside, name=called, machine=machine, on_epoch=update)
     facts = facts_about(done, cohort, source, machine)
-    write_pretrained(done, output, {**facts, **_asked(options, filled)})
+    write_pretrained(done, output, {**facts, **_asked(options, filled)}, told_in(cohort, fit, source, key))
     _say_result(done, output, filled, called)
     if filled.failures:
         say(f"\n{len(filled.failures)} images could not be trained on, the others are whole:")
@@ -169,9 +185,9 @@ def command(
 
 _OF_MACHINE = ("accumulate", "checkpointing", "devices", "num_nodes", "strategy", "tensorboard")
 _OF_SOURCE = (
-    "tap", "axis", "slices", "size", "channels", "resample", "aggregation", "positions", "dropout", "network_recipe",
+    "tap", "axis", "slices", "size", "channels", "resample", "aggregation", "positions", "network_recipe",
 )  # fmt: skip
-_OF_RECIPE = ("settings", "epochs", "learning_rate", "batch_size", "patience")
+_OF_RECIPE = ("settings", "epochs", "learning_rate", "batch_size", "patience", "dropout")
 
 
 def _index(images: str) -> list[Image]:

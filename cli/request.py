@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from featx import schema, store
 from featx.analysis.aggregate import aggregate, aggregated_name, sources_of
 from featx.analysis.cohort.condition import where
 from featx.analysis.cohort.covariates import parse_confound
-from featx.analysis.cohort.people import IDS
+from featx.analysis.cohort.people import IDS, join
 from featx.analysis.cohort.phenotypes import Phenotypes, add_columns, read_phenotypes
 from featx.analysis.cohort.tables import file_sha256, read_table
 from featx.analysis.cohort.tabular import features_from_table
@@ -27,9 +28,14 @@ from featx.analysis.folds.splits import Folding
 from featx.analysis.heads import HeadOptions
 from featx.analysis.inference.cautions import Caution, accepted_misfits
 from featx.analysis.request import Adjusting, Columns, Request
-from featx.errors import AnalysisError, StoreError, known
+from featx.errors import AnalysisError, FeatxError, StoreError, known
 from featx.featureset import FeatureSet
 from featx.networks import NETWORKS
+from featx.networks.named import FACTORY
+from featx.networks.sheet import Network
+from featx.networks.told import TENSORS_SHA256, read_told
+from featx.training.seen import Seen, cautions_about, read_about, unknown_people
+from featx_cli.added import added
 from featx_cli.options import Asked
 
 MOST_STRATIFIED = 20
@@ -126,7 +132,9 @@ def request_of(
         phenotypes_name=people.name,
         phenotypes_sha256=file_sha256(people),
         sources=tuple(sources),
-        cautions=_cautions(phenotypes, targets, sets) + accepted,
+        cautions=_cautions(phenotypes, targets, sets)
+        + _of_own_networks(sets, phenotypes.table, wish.where)
+        + accepted,
         training=_training(sets),
         is_biobank=phenotypes.is_ukb,
         aggregate=wish.aggregate,
@@ -287,7 +295,48 @@ def _training(sets: Mapping[str, FeatureSet]) -> dict[str, tuple[str, tuple[floa
         network, weights = one.provenance["network"], one.provenance["weights"]
         if network in NETWORKS and not weights.startswith(("random", "reinit")):
             found[network] = (NETWORKS[network].training, NETWORKS[network].age_range_years)
+    for network, about in _own_networks(sets).items():
+        if about:
+            found[network] = (about[0].training, about[0].age_range_years)
     return found
+
+
+def _own_networks(sets: Mapping[str, FeatureSet]) -> dict[str, tuple[Network, list[Seen]] | None]:
+    """Networks whose weights are from files: what their checkpoints tell, or None where these are not found."""
+    found: dict[str, tuple[Network, list[Seen]] | None] = {}
+    for one in sets.values():
+        network, weights = one.provenance["network"], one.provenance["weights"]
+        if weights in ("", "official", FACTORY) or weights.startswith(("random", "reinit")):
+            continue
+        found[network] = None
+        with suppress(FeatxError):
+            checkpoint = _checkpoint_of(weights, one.provenance["weights_sha256"])
+            found[network] = read_about(checkpoint, network) if checkpoint else None
+    return found
+
+
+def _checkpoint_of(weights: str, sha256: str) -> Path | None:
+    """The checkpoint of weights: their path, else a network that was added and has the same tensors."""
+    if Path(weights).is_file():
+        return Path(weights)
+    for path in added().values():
+        with suppress(FeatxError):  # another one that is damaged is no matter here
+            if sha256 and read_told(path).get(TENSORS_SHA256) == sha256:
+                return path
+    return None
+
+
+def _of_own_networks(sets: Mapping[str, FeatureSet], table: pd.DataFrame, condition: str) -> tuple[Caution, ...]:
+    """Who of those with images and phenotypes trained a network of one's own, or that nobody knows."""
+    own = _own_networks(sets)
+    if not own:
+        return ()
+    matched = join(images_of(sets.values()), table)
+    people = matched.images.participant_id[where(matched.phenotypes, condition)]
+    found: list[Caution] = []
+    for network, about in own.items():
+        found += cautions_about(*about, people) if about else [unknown_people(network)]
+    return tuple(found)
 
 
 # --- words ----------------------------------------------------------------------------------------------------

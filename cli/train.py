@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from featx.analysis.request import Request, Result
     from featx.images.image import Image
     from featx.training.cache import Filled
-    from featx.training.run import Done, Source
+    from featx.training.fit import Machine
+    from featx.training.run import Done
+    from featx.training.source import Source
     from featx.training.train import Planned
 
+MOST_SEEDS = 100
 SLOW = 0.2  # share of the time that a network may wait for its images before it is told
 # What `featx fit` asks and `featx train` does not: nothing is fitted to features here.
 _NOT_ASKED = MappingProxyType(
@@ -108,7 +111,7 @@ def command(
     channels: how.Channels = "",
     aggregation: how.Aggregation = "",
     positions: how.Positions = False,
-    dropout: how.Dropout = 0.0,
+    dropout: how.Dropout = None,
     network_recipe: how.NetworkRecipe = None,
     recipe: how.Recipe = "",
     settings: how.Set = [],  # noqa: B006
@@ -172,6 +175,7 @@ def command(
         --aggregation attention --arm full --arm scratch --epochs 20 -o slices/
     """
     from featx.analysis.runs.runwriter import check_output
+    from featx.errors import DeviceError
 
     options = dict(locals())
     check_output(output)
@@ -186,31 +190,40 @@ def command(
         strategy=strategy,
         tensorboard=tensorboard,
     )
+    if jobs > 1 and machine.n_devices * machine.n_nodes > 1:
+        raise DeviceError(
+            f"several networks at a time must have a device each; --jobs {jobs} and {machine.n_devices} devices on "
+            f"{machine.n_nodes} machines for each were asked for; leave out one of them"
+        )
     source = how.source_of(network, **{name: options[name] for name in _OF_SOURCE})
     found, beside = _index(images), output.with_name(f"{output.name}.fits")
-    request, planned = _plan(found, source, options, beside)  # first, so that no image is decoded for a refusal
+    request, planned = _plan(found, source, options, machine, beside)  # before any is decoded
     if dry_run:
         _say_plan(planned, len(found))
         return
     filled = how.fill(found, source, cache or beside / "volumes", accept=accept, workers=workers)
     if filled.failures:
         there = set(filled.image_ids)
-        request, planned = _plan([one for one in found if one.image_id in there], source, options, beside)
+        request, planned = _plan([one for one in found if one.image_id in there], source, options, machine, beside)
     _say_plan(planned, len(found))
     from featx.training.train import train, write_training
 
     with progress("training", "epochs") as update:
         result, done = train(request, planned, source, filled.cache, machine=machine, n_jobs=jobs, on_progress=update)
-    facts = {"batch_norm": batch_norm, "device": machine.device, "precision": machine.precision}
+    from featx.training.fitting import is_first
+
+    if not is_first():
+        return  # of several processes that train together, the first one writes
+    facts = {"device": machine.device, "precision": machine.precision, "accumulate": machine.accumulate}
     write_training(result, done, source, output, failures=filled.failures, facts=facts)
     _say_result(result, done, output, filled)
 
 
 _OF_SOURCE = (
-    "weights", "tap", "axis", "slices", "size", "channels", "resample", "aggregation", "positions", "dropout",
+    "weights", "tap", "axis", "slices", "size", "channels", "resample", "aggregation", "positions",
     "network_recipe",
 )  # fmt: skip
-_OF_RECIPE = ("settings", "epochs", "learning_rate", "batch_size", "patience")
+_OF_RECIPE = ("settings", "epochs", "learning_rate", "batch_size", "patience", "dropout")
 
 
 def _index(images: str) -> list[Image]:
@@ -219,17 +232,29 @@ def _index(images: str) -> list[Image]:
     return index_images(images)
 
 
-def _plan(found: Sequence[Image], source: Source, options: dict[str, Any], beside: Path) -> tuple[Request, Planned]:
+def _plan(
+    found: Sequence[Image], source: Source, options: dict[str, Any], machine: Machine, beside: Path
+) -> tuple[Request, Planned]:
+    from featx.analysis.request import Inferring
     from featx.training.arms import get_arm
+    from featx.training.cache import voxels_of
     from featx.training.folds import Wish
     from featx.training.result import images_as_set
+    from featx.training.source import need_of
     from featx.training.train import plan_training
     from featx_cli.request import loss_weights, request_of
 
     stratify = options["stratify"] or ("none" if options["together"] else "")
     asked = ask.asked({**options, **_NOT_ASKED, "features": [options["people"]], "stratify": stratify})
     one = images_as_set(source.base.name, found, source.request)
-    request = request_of(asked, options["people"], {one.name: one}, {one.name: (one.name,)}, sources=[])
+    request = request_of(
+        asked,
+        options["people"],
+        {one.name: one},
+        {one.name: (one.name,)},
+        sources=[],
+        inferring=Inferring(options["bootstrap"]),
+    )
     wishes = [
         Wish(
             arm=get_arm(name),
@@ -244,7 +269,11 @@ def _plan(found: Sequence[Image], source: Source, options: dict[str, Any], besid
         )
         for name in dict.fromkeys(options["arm"])
     ]
-    return request, plan_training(request, wishes, source, beside, keep=options["keep"])
+    need = need_of(source, options["accept"])
+    voxels = {image.image_id: voxels_of(image, need) for image in found}
+    return request, plan_training(
+        request, wishes, source, beside, keep=options["keep"], machine=machine, voxels=voxels
+    )
 
 
 def _seeds(word: str) -> tuple[int, ...]:
@@ -260,6 +289,11 @@ def _seeds(word: str) -> tuple[int, ...]:
     parts = word.split(",")
     if not all(part.strip().isdecimal() for part in parts) or word.strip() == "0":
         raise AnalysisError(f"--seeds must be a number of seeds, or a list of them; got {word!r}; write 5, or 0,1,2")
+    if len(parts) == 1 and int(word) > MOST_SEEDS:
+        raise AnalysisError(
+            f"--seeds must be a number of seeds up to {MOST_SEEDS}, or a list of them; got {word}; for that one "
+            f"alone write {word},{word}"
+        )
     return tuple(range(int(word))) if len(parts) == 1 else tuple(dict.fromkeys(int(part) for part in parts))
 
 

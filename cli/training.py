@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from featx.training.arms import Arm
     from featx.training.cache import Filled
     from featx.training.fit import Machine
-    from featx.training.run import Source
     from featx.training.schedules import TrainingRecipe
+    from featx.training.source import Source
 
 TRAINED, LEARNED, RUN = "The network", "How it learns", "Where it runs"
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -68,10 +68,6 @@ Positions = Annotated[
         "--positions", help="Learn a vector per slice position, added to that slice's row.", rich_help_panel=TRAINED
     ),
 ]
-Dropout = Annotated[
-    float,
-    typer.Option(min=0, max=0.99, help="Share of features left out before the last layer.", rich_help_panel=TRAINED),
-]
 NetworkRecipe = Annotated[
     Path | None,
     typer.Option(
@@ -111,6 +107,15 @@ Patience = Annotated[
         rich_help_panel=LEARNED,
     ),
 ]
+Dropout = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.99,
+        help="Share of features left out before the last layer, in training (--set dropout=).",
+        rich_help_panel=LEARNED,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=RUN)]
 Precision = Annotated[
     str,
@@ -123,7 +128,7 @@ Accumulate = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Cut each batch into so many parts whose gradients are added up: less memory, the same step (but for "
+        help="Run each batch in so many parts, whose gradients are added up: less memory, the same step (but for "
         "batch norm, which sees the parts).",
         rich_help_panel=RUN,
     ),
@@ -132,7 +137,8 @@ Checkpointing = Annotated[
     bool,
     typer.Option(
         "--checkpointing",
-        help="Compute activations anew in the backward pass instead of keeping them: less memory, a third slower.",
+        help="Compute activations anew in the backward pass instead of keeping them: slower, and less memory where a "
+        "network is deep (SFCN's first block needs nearly all it needs: --accumulate helps there).",
         rich_help_panel=RUN,
     ),
 ]
@@ -186,7 +192,6 @@ def source_of(
     resample: bool = False,
     aggregation: str = "",
     positions: bool = False,
-    dropout: float = 0.0,
     network_recipe: Path | None = None,
 ) -> Source:
     """The network that is to be trained, as the options say; refused where its sheet has no such thing.
@@ -204,7 +209,7 @@ def source_of(
     from featx.networks.described import read_recipe
     from featx.networks.sheet import PICTURES
     from featx.networks.trained import default_tap
-    from featx.training.run import Source
+    from featx.training.source import Source
 
     name, spec = divide_name(resolved([network])[0])
     request = make_request(
@@ -222,7 +227,6 @@ def source_of(
         tap=tap or default_tap(request.sheet),
         aggregation=aggregation or ("mean" if request.sheet.takes == PICTURES else ""),
         positions=positions,
-        dropout=dropout,
         home=cache_dir(),
     )
 
@@ -250,7 +254,7 @@ def fill(images: Sequence[Image], source: Source, folder: Path, *, accept: Seque
     from featx.errors import CohortError
     from featx.extraction.device import default_workers
     from featx.training.cache import fill_cache
-    from featx.training.run import need_of
+    from featx.training.source import need_of
 
     with progress("decoding", "images") as update:
         filled = fill_cache(
@@ -283,6 +287,7 @@ def recipe_of(
     learning_rate: float | None = None,
     batch_size: int | None = None,
     patience: int | None = None,
+    dropout: float | None = None,
 ) -> TrainingRecipe:
     """The recipe that is asked for, with the numbers that are; --set counts more than an option of its own.
 
@@ -300,7 +305,8 @@ def recipe_of(
 
     recipe = get_recipe(word) if word else default_recipe(source.base, arm, kinds)
     short = {
-        "epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "patience": patience
+        "epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "patience": patience,
+        "dropout": dropout,
     }  # fmt: skip
     words = {name: str(value) for name, value in short.items() if value is not None}
     return changed(recipe, words | pairs(settings, "--set", "numbers=regression"))
@@ -334,12 +340,17 @@ def machine_of(
     if precision not in PRECISIONS:
         raise DeviceError(f"a precision of training must be known; {precision!r} is not; {known(PRECISIONS)}")
     on_gpu = on.startswith("cuda")
-    there = torch.cuda.device_count() if on_gpu else 1
-    if devices > 1 and devices > there:
+    there = torch.cuda.device_count() if on_gpu else devices  # on a CPU they are processes
+    if devices > there:
         raise DeviceError(
             f"--devices must be no more than this machine has; it has {there} of {on}, and {devices} were asked for; "
             "ask for fewer"
         )
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    strategies = ["auto", *StrategyRegistry.available_strategies()]
+    if strategy not in strategies:
+        raise DeviceError(f"a strategy must be one of Lightning's; {strategy!r} is not; {known(strategies)}")
     if precision == "auto":
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     return Machine(on, precision, accumulate, checkpointing, devices, num_nodes, strategy, tensorboard)

@@ -192,6 +192,8 @@ class Job:
         The design over all matched images, where targets share one.
     heads : tuple of str
         Those that suit the kind.
+    n_seeds : int
+        Repeats of the design that share their folds, one behind the other: seeds of networks that are trained.
     """
 
     target: Target
@@ -200,6 +202,7 @@ class Job:
     design: Design
     shared: Design | None
     heads: tuple[str, ...]
+    n_seeds: int = 1
 
 
 @dataclass(frozen=True)

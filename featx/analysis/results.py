@@ -217,13 +217,20 @@ def _comparison_rows(job: Job, arms: Sequence[Arm], scored: Scored) -> pd.DataFr
 
 
 def _fold_scores(job: Job, arm: Arm) -> dict[str, Floats]:
+    """Scores of every fold, by metric; means over seeds, which share their people, and are no draws of them."""
     observed, predicted = what_is_scored(job, arm)
     repeats = np.broadcast_to(observed, job.design.fold.shape)
     parts = [
         fold_scores(job.target.kind, repeats[split.repeat], [predicted[split.repeat, split.test]], [split.test])
         for split in job.design.splits
     ]
-    return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
+    scores = {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
+    if job.n_seeds == 1:
+        return scores
+    folds = np.array([f"{split.repeat // job.n_seeds}/{split.fold}" for split in job.design.splits])
+    return {
+        metric: pd.Series(values).groupby(folds, sort=False).mean().to_numpy() for metric, values in scores.items()
+    }
 
 
 def _delong(job: Job, pair: _Pair) -> float:

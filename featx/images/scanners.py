@@ -110,7 +110,7 @@ def _draw_scanner(rng: np.random.Generator) -> Scanner:
         log_gamma=float(rng.uniform(-0.2, 0.2)),
         blur_mm=(float(blur[0]), float(blur[1]), float(blur[2])),
         bias=float(rng.uniform(0.0, 0.15)),
-        bias_mm=float(rng.uniform(25.0, 60.0)),
+        bias_mm=float(rng.uniform(18.0, 35.0)),
         noise=float(0.06 * rng.random() ** 2),
         deform=float(rng.uniform(0.7, 1.7)),
         tilt_deg=2.5,

@@ -24,10 +24,8 @@ from torch import Tensor, nn
 from featx.errors import WeightsError, first_line
 from featx.networks.download import Progress, converted_path, fetch
 from featx.networks.sheet import Network, Weights
+from featx.networks.told import FACTS, NOTE, TENSORS_SHA256
 
-FACTS = "featx-network"  # of `write_checkpoint`: the sheet, as JSON
-NOTE = "featx-note"
-TENSORS_SHA256 = "featx-tensors-sha256"
 SOURCE = "featx-source"  # of converted weights: the digest of the official file ...
 READS = "featx-reads"  # ... and the function that read it
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -105,6 +103,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         facts = json.loads(told)
     except ValueError:
         facts = None
+    except RecursionError as error:
+        raise _damaged(path, error) from error
     if not isinstance(facts, dict):
         raise _says_nothing(path)
     return facts
@@ -159,7 +159,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]
 # --- writing --------------------------------------------------------------------------------------------------
 
 
-def write_checkpoint(path: Path, network: nn.Module, sheet: Network, *, note: str) -> None:
+def write_checkpoint(
+    path: Path, network: nn.Module, sheet: Network, *, note: str, more: Mapping[str, str] | None = None
+) -> None:
     """Write a network's weights with the facts of its sheet, so that ``file:PATH`` is all that names it.
 
     Parameters
@@ -170,6 +172,8 @@ def write_checkpoint(path: Path, network: nn.Module, sheet: Network, *, note: st
         Its `weights` and `training` should say what these weights are.
     note : str
         How they came about, for people.
+    more : mapping of str to str, optional
+        Further text, under names of `featx.networks.told`.
 
     Raises
     ------
@@ -181,7 +185,7 @@ def write_checkpoint(path: Path, network: nn.Module, sheet: Network, *, note: st
     if path.suffix != ".safetensors":
         raise WeightsError(f"a checkpoint's name must end in .safetensors; got {path}; change its ending")
     facts = json.dumps(facts_of(sheet), allow_nan=False)  # taps stay in the order of the network
-    _write_tensors(path, network.state_dict(), {FACTS: facts, NOTE: note})
+    _write_tensors(path, network.state_dict(), {**(more or {}), FACTS: facts, NOTE: note})
 
 
 def copy_checkpoint(source: Path, target: Path, name: str) -> None:

@@ -12,6 +12,7 @@ import inspect
 import json
 import math
 import tomllib
+import unicodedata
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
@@ -49,6 +50,7 @@ taps.features = {module = "pool", width = 64, positions = false}
 """
 
 _NOT_ITS_OWN = ("name", "architecture", "weights", "reads", "stem")  # a wrong stem would go unnoticed
+_NOT_IN_TEXTS = ("Cc", "Zl", "Zp")  # a terminal would obey them
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -105,7 +107,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NetworkError(
             f"a recipe must be a TOML file; {path} is not ({first_line(error)}); mend it, or write one such as: "
             f"{example()}"
@@ -204,7 +206,7 @@ def facts_inside(sheet: Network) -> dict[str, Any]:
     """
     try:
         facts = json.loads(str(sheet.arguments.get("base", "")))
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
         raise NetworkError(
@@ -215,6 +217,15 @@ def facts_inside(sheet: Network) -> dict[str, Any]:
 
 
 def _sheet(facts: Mapping[str, Any], name: str, where: str) -> Network:
+    try:
+        return _read(facts, name, where)
+    except RecursionError as error:
+        raise NetworkError(
+            f"{where} must not be nested deeper than a sheet is; they are; get another copy of the file"
+        ) from error
+
+
+def _read(facts: Mapping[str, Any], name: str, where: str) -> Network:
     kinds = get_type_hints(Network)
     recipe_kinds = get_type_hints(Recipe)
     _check_keys(facts, {*kinds, *recipe_kinds} - {"recipe"}, where)
@@ -270,6 +281,8 @@ def _scalar(value: Any, kind: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise _wrong(value, _KINDS[kind], where)
+    if kind is str and any(unicodedata.category(one) in _NOT_IN_TEXTS for one in value):
+        raise _wrong(value, "a text of one line without control characters", where)
     return value
 
 

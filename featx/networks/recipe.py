@@ -42,6 +42,7 @@ _POINT: Mapping[str, np.ufunc] = MappingProxyType(
         "at-most": np.minimum,
     }
 )
+_BLIND = ("crop", "pad", "turn")  # steps that move voxels without a look at their values
 _SCALES = ("times", "divided-by")  # by numbers above 0, so that what is 0 stays 0, and what is more stays more
 
 
@@ -104,7 +105,7 @@ def pack(volume: Volume, recipe: Recipe, network: str, where: str, *, resampling
     data: NDArray[np.generic] = volume.stored
     points: Points = () if volume.slope == 1 else (("times", float(np.float32(volume.slope))),)
     for step in recipe.steps:
-        if any(word not in _SCALES for word, _ in points):
+        if step.name not in _BLIND and any(word not in _SCALES for word, _ in points):
             data, points = to_grey(data, points), ()
         if step.name in POINTS:
             points += POINTS[step.name](data, _scale(points), where, **step.settings)

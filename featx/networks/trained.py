@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from featx.errors import NetworkError, known
-from featx.networks.described import TRAINED, facts_inside, facts_of, sheet_of, typed_fields
+from featx.networks.described import OWN, TRAINED, facts_inside, facts_of, sheet_from, sheet_of, typed_fields
 from featx.networks.output import CLASSES, FORMS, ORDINAL, REGRESSION, Output
 from featx.networks.sheet import PICTURES, SET, VOLUME, Network, Tap, View
 from featx.networks.taps import find_tap
@@ -194,7 +194,7 @@ def outputs_from(text: str, where: str) -> tuple[Output, ...]:
     """
     try:
         facts = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, list) or not all(isinstance(one, Mapping) for one in facts):
         raise NetworkError(
@@ -245,6 +245,28 @@ def innermost(sheet: Network) -> Network:
     """The sheet of the network that is inside, however often it was trained from; of any other network its own."""
     within = inside(sheet)
     return innermost(within) if within else sheet
+
+
+def check_keepable(sheet: Network) -> None:
+    """Refuse a network whose checkpoint nobody could read again.
+
+    Parameters
+    ----------
+    sheet : Network
+        Of the network that is to be trained, or of the one that comes out.
+
+    Raises
+    ------
+    NetworkError
+        Its code is not featx's, so that ``file:PATH`` refuses it; or its facts are such as a file may not tell.
+    """
+    own = innermost(sheet)
+    if own.architecture == OWN:
+        raise NetworkError(
+            f"a network that is kept must be made of featx's own code, for file:PATH runs no other; {sheet.name} is "
+            f"built by {own.arguments['factory']}; train it with `featx train --no-keep`, which keeps its scores"
+        )
+    sheet_from(facts_of(sheet), sheet.name)
 
 
 def read_inside(sheet: Network) -> set[str]:

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from featx.errors import FeatxError, NetworkError, WeightsError, first_line
 from featx.networks.checkpoint import read_checkpoint, read_converted, read_official, read_weights, tensors_sha256
+from featx.networks.described import OWN as OWN_CODE
 from featx.networks.download import Progress, converted_path, has_digest
 from featx.networks.named import FACTORY, OWN
 from featx.networks.sheet import Network
+from featx.networks.trained import innermost
 
 __all__ = ["OFFICIAL", "Loaded", "Progress", "build", "load_network", "needs_official", "read_checkpoint", "redraw"]
 
@@ -66,7 +68,7 @@ def build(sheet: Network) -> nn.Module:
     Raises
     ------
     NetworkError
-        Its architecture cannot take the arguments of the sheet.
+        Its architecture cannot take the arguments of the sheet, or has no such stem.
     """
     module, _, name = sheet.architecture.partition(":")
     make = getattr(importlib.import_module(module), name)
@@ -80,7 +82,17 @@ def build(sheet: Network) -> nn.Module:
             f"{dict(sheet.arguments)} ({type(error).__name__}: {first_line(error)[:120]}); mend the facts that they "
             "come from, or install the libraries in the versions that featx asks for"
         ) from error
+    _check_stem(network, sheet)
     return network
+
+
+def _check_stem(network: nn.Module, sheet: Network) -> None:
+    stem = dict(network.named_modules()).get(sheet.stem) if sheet.stem else None
+    if sheet.stem and not (isinstance(stem, nn.Conv2d | nn.Conv3d) and stem.in_channels == len("RGB")):
+        raise NetworkError(
+            f"the stem of a sheet must be the convolution that takes red, green and blue; {sheet.stem!r} of "
+            f"{sheet.name} is {'none' if stem is None else type(stem).__name__}; leave the sheet's stem empty"
+        )
 
 
 def needs_official(spec: str) -> bool:
@@ -182,6 +194,7 @@ def _load_given(sheet: Network, spec: str, cache: Path, on_progress: Progress | 
     else:
         path = Path(spec)
         tensors, official = _read_file(sheet, path, cache)
+        _check_shapes(sheet, tensors, path)
     with torch.random.fork_rng(devices=[]):
         network = build(sheet)
     _fill(network, tensors, sheet.name, path)
@@ -205,7 +218,30 @@ def _read_file(sheet: Network, path: Path, cache: Path) -> tuple[dict[str, Tenso
     return tensors, bool(weights and weights.digest and has_digest(path, weights.digest))
 
 
+def _check_shapes(sheet: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a file whose tensors are of another network before memory is taken for that one."""
+    if innermost(sheet).architecture == OWN_CODE:  # a factory may do anything: it is called once
+        return
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = build(sheet)
+    except NetworkError:  # some cannot be built without numbers; what else is wrong is told when it is built
+        return
+    _check_fit(network, tensors, sheet.name, path)
+
+
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], name: str, path: Path) -> None:
+    given = _check_fit(network, tensors, name, path)
+    broken = [k for k, _ in network.named_parameters() if not given[k].isfinite().all()]
+    if broken:
+        raise WeightsError(
+            f"weights of {name} must be finite numbers; those of {path} are not at {broken[0]}; get another copy"
+        )
+    network.load_state_dict(given, strict=False)
+
+
+def _check_fit(network: nn.Module, tensors: Mapping[str, Tensor], name: str, path: Path) -> dict[str, Tensor]:
+    """The tensors that a network takes, which must be all of its own."""
     wanted = network.state_dict()
     given = {k: v for k, v in tensors.items() if k in wanted or not k.endswith("num_batches_tracked")}
     absent = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
@@ -221,9 +257,4 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], name: str, path: Pa
             f"weights must fit {name}, tensor by tensor; in {path} are {', '.join(told)}; "
             "they belong to another network: name that one, or give its own file"
         )
-    broken = [k for k, _ in network.named_parameters() if not given[k].isfinite().all()]
-    if broken:
-        raise WeightsError(
-            f"weights of {name} must be finite numbers; those of {path} are not at {broken[0]}; get another copy"
-        )
-    network.load_state_dict(given, strict=False)
+    return given

@@ -30,7 +30,7 @@ class Batch:
     image_ids : tuple of str
     packed : tuple of Packed
         On the host; in memory that a GPU copies from by itself where that was asked for.
-    labels : Tensor of shape (n, n_outputs), float32
+    labels : Tensor of shape (n, n_outputs), float64
         NaN where one is missing.
     """
 
@@ -112,6 +112,9 @@ class Batches:
     pin : bool
         Copy voxels to where a GPU fetches them by itself; for CUDA alone.
 
+    voxels : bool
+        False where ids and labels are enough.
+
     Attributes
     ----------
     waited_s : float
@@ -139,14 +142,15 @@ class Batches:
         world_size: int = 1,
         workers: int = 1,
         pin: bool = False,
+        voxels: bool = True,
     ) -> None:
         _check(len(image_ids), labels, weights, shuffle=shuffle)
         self.cache = cache
         self.image_ids = tuple(image_ids)
-        self.labels = torch.from_numpy(labels.astype(np.float32))
+        self.labels = torch.from_numpy(labels.astype(np.float64))
         self.seed, self.epoch, self.shuffle, self.weights = seed, epoch, shuffle, weights
         self.n_batches = count_batches(len(image_ids), batch_size, world_size)
-        self.rank, self.world_size, self.workers, self.pin = rank, world_size, workers, pin
+        self.rank, self.world_size, self.workers, self.pin, self.voxels = rank, world_size, workers, pin, voxels
         self.waited_s = 0.0
 
     def __len__(self) -> int:
@@ -168,7 +172,8 @@ class Batches:
     def _read(self, rows: NDArray[np.intp]) -> Batch:
         image_ids = tuple(self.image_ids[row] for row in rows)
         packed = (read_packed(self.cache, image_id) for image_id in image_ids)
-        return Batch(image_ids, tuple(map(pinned, packed) if self.pin else packed), self.labels[rows])
+        voxels = tuple(map(pinned, packed) if self.pin else packed) if self.voxels else ()
+        return Batch(image_ids, voxels, self.labels[rows])
 
 
 def _check(n: int, labels: NDArray[np.float64], weights: NDArray[np.float64] | None, *, shuffle: bool) -> None:

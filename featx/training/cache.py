@@ -170,12 +170,12 @@ def fill_cache(
 
 def open_cache(images: Sequence[Image], need: Need, folder: Path) -> Cache:
     """The cache as another process filled it; images that are not in it, or are in it whole no more, are left out."""
-    paths = {image.image_id: folder / _file_name(image, need) for image in images}
+    paths = {image.image_id: folder / voxels_of(image, need) for image in images}
     return Cache({image_id: path for image_id, path in paths.items() if _suits(_read_kept(path), need)})
 
 
 def _find_or_decode(image: Image, need: Need, folder: Path) -> _Entry:
-    path = folder / _file_name(image, need)  # of the image as it is now: what changes later is decoded again
+    path = folder / voxels_of(image, need)  # of the image as it is now: what changes later is decoded again
     kept = _read_kept(path)
     if _suits(kept, need):
         return _Entry(path, kept)
@@ -241,7 +241,8 @@ def _with_subject(sentence: str, network: str) -> str:
 # --- files ----------------------------------------------------------------------------------------------------
 
 
-def _file_name(image: Image, need: Need) -> str:
+def voxels_of(image: Image, need: Need) -> str:
+    """Name of the file of an image's voxels: another one where the image's own file is another, or has changed."""
     wants = replace(wants_of(need.recipe, "", resampling=need.resampling), network="")
     places = [_place(image.path), image.member, _place(image.mask)]
     return digest([FORMAT, need.recipe_key, asdict(wants), image.image_id, places])[:32] + ".voxels"

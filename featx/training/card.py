@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from featx.analysis.inference.metrics import METRICS
 from featx.networks.output import ORDINAL, REGRESSION, SOFT_BINS, Output
 from featx.networks.sheet import Network
 from featx.networks.trained import inside, outputs_from, prediction_taps
-from featx.training.arms import get_arm
+from featx.training.arms import ALL, OUTPUT, get_arm
+from featx.training.fit import ADAPT, EVAL
 from featx.training.schedules import RECIPES, SGD
+
+_BATCH_NORM = MappingProxyType(
+    {EVAL: "as it was pretrained (eval)", ADAPT: "estimated anew on the training images (adapt)"}
+)
 
 
 def card(sheet: Network, facts: Mapping[str, Any]) -> str:
@@ -26,7 +32,8 @@ def card(sheet: Network, facts: Mapping[str, Any]) -> str:
         was kept, from 0), elapsed_s, recipe (fields of `featx.training.schedules.TrainingRecipe`) and versions. There
         may be start (the first weights), n_people, ages_years (lowest and highest), sexes (people by level), labels
         (by phenotype: n, range or classes), loss_weights (by phenotype), validation_loss, scores (target, metric,
-        value, n; of the validation people), device, precision and file (where the checkpoint is).
+        value, n; of the validation people), batch_norm (eval or adapt), device, precision and file (where the
+        checkpoint is).
 
     Returns
     -------
@@ -109,14 +116,23 @@ def _training(facts: Mapping[str, Any]) -> Iterator[str]:
     for phase in arm.phases:
         kept = f"epoch {facts['epochs'][phase]} (from 0) was kept"
         yield f"- phase {phase}: {_schedule(recipe['schedules'][phase])}; {kept}"
-    augmentation = {name: value for name, value in recipe["augmentation"].items() if value}
-    yield f"- batches of {recipe['batch_size']}; augmentation {_told(augmentation) if augmentation else 'none'}"
+    yield f"- batches of {recipe['batch_size']}; augmentation {_augmentation(recipe['augmentation'], arm.phases)}"
+    if facts.get("batch_norm") and arm.phases[0] == OUTPUT:
+        yield f"- while the network stands still, its batch norm is {_BATCH_NORM[facts['batch_norm']]}"
     if len(set(facts.get("loss_weights", {}).values())) > 1:
         yield f"- weights in the loss: {_told(facts['loss_weights'])}"
     if facts.get("validation_loss") is not None:
         yield f"- validation loss of what was kept: {facts['validation_loss']:.4g}"
     where = ", ".join(str(facts[name]) for name in ("device", "precision") if name in facts)
     yield f"- seed {facts['seed']}; {facts['elapsed_s'] / 60:.1f} minutes{f' on {where}' if where else ''}"
+
+
+def _augmentation(augmentation: Mapping[str, Any], phases: tuple[str, ...]) -> str:
+    """What changed the volumes, and when: a network that stands still looks once, at volumes as they are."""
+    told = _told({name: value for name, value in augmentation.items() if value})
+    if not told or ALL not in phases:
+        return "none"
+    return f"{told}, in phase {ALL}" if len(phases) > 1 else told
 
 
 def _schedule(schedule: Mapping[str, Any]) -> str:
@@ -160,10 +176,11 @@ def changes(recipe: Mapping[str, Any], phases: tuple[str, ...]) -> dict[str, tup
 
 
 def _flat(recipe: Mapping[str, Any], phases: tuple[str, ...]) -> dict[str, Any]:
-    flat = {name: recipe[name] for name in ("batch_size", "numbers", "patience")}
+    flat = {name: recipe[name] for name in ("batch_size", "numbers", "patience", "dropout")}
     for phase in phases:
         flat |= {f"{phase}.{name}": value for name, value in recipe["schedules"][phase].items()}
-    return flat | {f"augmentation.{name}": value for name, value in recipe["augmentation"].items()}
+    augmentation = recipe["augmentation"] if ALL in phases else {}
+    return flat | {f"augmentation.{name}": value for name, value in augmentation.items()}
 
 
 # --- what it is worth, and how it is used ---------------------------------------------------------------------

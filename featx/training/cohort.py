@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from featx.training.fit import Fit
 from featx.training.folds import VALIDATES, Group, Wish, check_wish, make_fit
 
 SHARE = 0.1  # of the people, who validate
+FINEST = 50  # parts that people are dealt into, for any share to be some of them
 AGE, SEX = "age", "sex"  # columns that are told of where a table has them
 
 
@@ -39,7 +41,7 @@ class Cohort:
     phenotypes : Phenotypes
         Its table has a row per image, without ids.
     group : Group
-        The labels, and who validates: the first inner fold of the final split of its design.
+        The labels, and who validates: inner fold `featx.training.folds.VALIDATES` of the final split of its design.
     source : str
         The table's name, for people.
     """
@@ -128,7 +130,7 @@ def make_cohort(
     return Cohort(
         tuple(by_id[str(one)] for one in ids.image_id),
         replace(phenotypes, table=table),
-        Group(jobs, ids.image_id, labels, design),
+        Group(jobs, ids.image_id, ids.participant_id, labels, design),
         source,
     )
 
@@ -159,17 +161,18 @@ def _units(ids: Images, table: pd.DataFrame, family: str) -> NDArray[np.object_]
 
 def _design(target: Target, units: NDArray[np.object_], share: float, seed: int) -> Design:
     """Everybody trains or validates; nobody tests. Who lacks the target counts to its median."""
-    n, n_splits, n_units = len(units), round(1 / share), len(set(units))
-    if n_units < n_splits:
+    n, n_units = len(units), len(set(units))
+    part = Fraction(share).limit_denominator(min(FINEST, n_units))
+    if part.numerator in (0, part.denominator):
         raise TrainingError(
             "too-few-people",
-            f"people (or families) must be so many that one in {n_splits} validates; there are {n_units} with a "
-            "label; add people, or give a larger --validate",
+            f"people (or families) must be so many that a share of {share:g} is one of them or more, and not all; "
+            f"there are {n_units} with a label; add people, or give a larger --validate",
         )
     y = np.full(n, np.median(target.y), dtype=np.float64)
     y[target.rows] = target.y  # codes of classes as numbers: whoever has one code is dealt out together
-    fold = make_folds(y, units, kind=CONTINUOUS, n_splits=n_splits, random_state=seed)
-    inner = np.where(fold == 0, VALIDATES, VALIDATES + 1)
+    fold = make_folds(y, units, kind=CONTINUOUS, n_splits=part.denominator, random_state=seed)
+    inner = np.where(fold < part.numerator, VALIDATES, VALIDATES + 1)
     final = Split(0, 0, np.arange(n), np.empty(0, dtype=np.intp), inner)
     return Design(np.full((1, n), TRAIN_ONLY, dtype=np.int64), (), final)
 

@@ -79,7 +79,8 @@ class Machine:
     precision : str
         As Lightning names it: 32-true, bf16-mixed, 16-mixed.
     accumulate : int
-        Batches are cut into so many parts whose gradients are added up.
+        Each batch is run in so many parts, whose gradients are added up: the same step, but for batch norm, which
+        sees the parts.
     checkpointing : bool
         Compute activations anew in the backward pass instead of keeping them.
     n_devices, n_nodes : int
@@ -122,3 +123,12 @@ class Fitted:
     elapsed_s: float
     waited: float
     peak_bytes: int
+
+
+def machine_facts(machine: Machine) -> dict[str, Any]:
+    """What of a machine decides the result of a fit, beyond rounding."""
+    return {
+        "precision": machine.precision,
+        "parts": machine.accumulate,
+        "processes": [machine.n_devices, machine.n_nodes],
+    }

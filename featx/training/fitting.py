@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import time
 import uuid
 import warnings
@@ -23,6 +24,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,7 +40,7 @@ from featx.training.module import Learning, Training
 from featx.training.schedules import NO_AUGMENTATION
 from featx.training.trunk import adapt_batch_norm, checkpoint_activations
 
-LAST, BEST, DONE = "last.ckpt", "best.safetensors", "done.json"
+LAST, STILL, DONE = "last.ckpt", "still.float32", "done.json"
 OnEpoch = Callable[[int, int, str], None]
 
 
@@ -88,7 +90,7 @@ def fit_network(
     account = _Account()
     most = sum(fit.recipe.schedules[phase].epochs for phase in fit.arm.phases)
     if fit.batch_norm == ADAPT and fit.arm.phases[0] == OUTPUT:
-        _adapt(network, view, fit, cache, machine.device)
+        _adapt(network, view, fit, cache, machine)
     if machine.checkpointing:
         checkpoint_activations(network)
     in_planes = network.sheet.takes in (PICTURES, SET)
@@ -103,16 +105,23 @@ def fit_network(
         if told is None:
             count = _counted(on_epoch, before, most)
             told = _run_phase(network, view, fit, cache, kept, phase=phase, machine=machine, count=count)
-        network.load_state_dict(load_file(kept / BEST))
+        network.load_state_dict(load_file(best_path(kept, told["best_epoch"])))
         account.curves += told["curves"]
         account.epochs[phase] = told["best_epoch"]
         account.elapsed_s += told["elapsed_s"]
         account.waited_s += told["waited_s"]
         before += fit.recipe.schedules[phase].epochs
     network.eval()
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # whoever deletes the weights does it when all have read them
     peak = torch.cuda.max_memory_allocated() if machine.device.startswith("cuda") else 0
     waited = account.waited_s / max(account.elapsed_s, 1e-9)
     return Fitted(account.epochs, tuple(account.curves), account.elapsed_s, waited, peak)
+
+
+def best_path(folder: Path, epoch: int) -> Path:
+    """Where the weights of the best epoch of a phase are: under its number, so that they are no other one's."""
+    return folder / f"best-{epoch:04d}.safetensors"
 
 
 def _counted(on_epoch: OnEpoch | None, before: int, most: int) -> Callable[[int, str], None]:
@@ -155,10 +164,11 @@ def _run_phase(
         augmentation=fit.recipe.augmentation if phase == ALL else NO_AUGMENTATION,
         phase=phase,
         seed=fit.seed,
+        n_parts=machine.accumulate,
     )
     with _its_own_draws(fit.seed, machine.device), _quiet():
-        still = _still(network, view, fit, cache, machine.device) if phase == OUTPUT else None
-        loaders = functools.partial(_loaders, fit, cache, machine)
+        still = _still(network, view, fit, cache, folder, machine) if phase == OUTPUT else None
+        loaders = functools.partial(_loaders, fit, cache, machine, voxels=still is None)
         module = Training(network, view, learning, loaders, still=still)
         keeping = _Keeping(folder, count)
         callbacks: list[pl.Callback] = [keeping]
@@ -166,10 +176,7 @@ def _run_phase(
             callbacks.append(EarlyStopping("validation_loss", patience=fit.recipe.patience, check_finite=False))
         trainer = _trainer(machine, schedule.epochs, callbacks, folder)
         start = time.monotonic()
-        try:
-            _fit(trainer, module, folder / LAST)
-        except torch.OutOfMemoryError as error:
-            raise _too_large(fit, machine, error) from error
+        _fit(trainer, module, folder / LAST)
     told = {
         "best_epoch": module.best_epoch,
         "curves": module.curves,
@@ -178,7 +185,8 @@ def _run_phase(
     }
     if trainer.is_global_zero:
         write_json(folder / DONE, told)
-        (folder / LAST).unlink(missing_ok=True)
+        for left in (LAST, STILL):
+            (folder / left).unlink(missing_ok=True)
     return told
 
 
@@ -209,7 +217,6 @@ def _trainer(machine: Machine, epochs: int, callbacks: list[pl.Callback], folder
         strategy=machine.strategy,
         precision=machine.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
-        accumulate_grad_batches=machine.accumulate,
         callbacks=callbacks,
         logger=logger,
         default_root_dir=str(folder),
@@ -236,40 +243,50 @@ class _Keeping(pl.callbacks.Checkpoint):
         row = module.curves[-1]
         if not np.isfinite([row["train_loss"], row["validation_loss"]]).all():
             raise _diverged(module, self.folder)
+        best = best_path(self.folder, module.best_epoch)
         if trainer.is_global_zero and module.best_epoch == module.current_epoch:
-            write_weights(module.network, self.folder / BEST)
+            write_weights(module.network, best)
         beside = self.folder / f".{LAST}.tmp"
         trainer.save_checkpoint(beside)
         if trainer.is_global_zero:
             beside.replace(self.folder / LAST)
-        best = module.curves[module.best_epoch]["validation_loss"]
-        self.count(module.current_epoch + 1, f", loss {row['validation_loss']:.3g} (best {best:.3g})")
+            for other in set(self.folder.glob(best_path(Path(), 0).name.replace("0000", "*"))) - {best}:
+                other.unlink()
+        least = module.curves[module.best_epoch]["validation_loss"]
+        self.count(module.current_epoch + 1, f", loss {row['validation_loss']:.3g} (best {least:.3g})")
 
 
 # --- what is put in --------------------------------------------------------------------------------------------
 
 
 def _loaders(
-    fit: Fit, cache: Cache, machine: Machine, epoch: Callable[[], int], rank: int, world_size: int
+    fit: Fit,
+    cache: Cache,
+    machine: Machine,
+    epoch: Callable[[], int],
+    rank: int,
+    world_size: int,
+    *,
+    voxels: bool,
 ) -> tuple[Batches, Batches]:
     """Of one process of several, the batches that it trains on, and those that it validates on."""
+    shared: dict[str, Any] = {"rank": rank, "world_size": world_size, "voxels": voxels}
     train = Batches(
         cache,
         fit.train.image_ids,
         fit.train.labels,
-        batch_size=max(1, fit.recipe.batch_size // machine.accumulate),
+        batch_size=fit.recipe.batch_size,
         seed=fit.seed,
         epoch=epoch,
         shuffle=True,
         weights=fit.row_weights,
-        rank=rank,
-        world_size=world_size,
-        pin=machine.device.startswith("cuda"),
+        pin=voxels and machine.device.startswith("cuda"),
+        **shared,
     )
-    return train, _in_order(cache, fit.validation, fit.recipe.batch_size, rank, world_size)
+    return train, _in_order(cache, fit.validation, fit.recipe.batch_size, **shared)
 
 
-def _in_order(cache: Cache, people: People, batch_size: int, rank: int = 0, world_size: int = 1) -> Batches:
+def _in_order(cache: Cache, people: People, batch_size: int, **shared: Any) -> Batches:
     return Batches(
         cache,
         people.image_ids,
@@ -278,8 +295,7 @@ def _in_order(cache: Cache, people: People, batch_size: int, rank: int = 0, worl
         seed=0,
         epoch=lambda: 0,
         shuffle=False,
-        rank=rank,
-        world_size=world_size,
+        **shared,
     )
 
 
@@ -298,19 +314,44 @@ def columns_of(
 
 
 @torch.no_grad()
-def _still(network: Trained, view: View, fit: Fit, cache: Cache, device: str) -> dict[str, Tensor]:
-    """What the part of a network that stands still gives, by image: found once, for it is the same in every epoch."""
+def _still(network: Trained, view: View, fit: Fit, cache: Cache, folder: Path, machine: Machine) -> dict[str, Tensor]:
+    """What the part of a network that stands still gives, by image: found once, for it is the same in every epoch.
+
+    It lies in a file that is mapped (one for each process), so that memory does not grow with the images.
+    """
+    device = own_device(machine)
     network.to(device).eval()
-    found: dict[str, Tensor] = {}
-    for people in (fit.train, fit.validation):
-        for batch in _in_order(cache, people, fit.recipe.batch_size):
-            rows = network.still(look(to_volumes(batch.packed, device), view.steps)).cpu()
-            found.update(zip(batch.image_ids, rows, strict=True))
-    return found
+    ids = list(dict.fromkeys((*fit.train.image_ids, *fit.validation.image_ids)))
+    everybody = People(tuple(ids), np.empty((len(ids), 0)))
+    mapped, at = None, 0
+    for batch in _in_order(cache, everybody, fit.recipe.batch_size):
+        rows = network.still(look(to_volumes(batch.packed, device), view.steps)).float().cpu().numpy()
+        if mapped is None:
+            path = folder / (STILL if _rank() == 0 else f"{STILL}.{_rank()}")
+            mapped = np.memmap(path, np.float32, "w+", shape=(len(ids), *rows.shape[1:]))
+        mapped[at : at + len(rows)] = rows
+        at += len(rows)
+    return {} if mapped is None else dict(zip(ids, torch.from_numpy(mapped), strict=True))
 
 
-def _adapt(network: Trained, view: View, fit: Fit, cache: Cache, device: str) -> None:
+def is_first() -> bool:
+    """Whether this process is the first of those that train one network: the one that writes."""
+    return _rank() == 0
+
+
+def _rank() -> int:
+    """Which of several processes that train one network this is."""
+    return int(getattr(rank_zero_only, "rank", None) or 0)
+
+
+def own_device(machine: Machine) -> str:
+    """The GPU that is this process's own."""
+    return f"cuda:{_rank() % machine.n_devices}" if machine.device == "cuda" else machine.device
+
+
+def _adapt(network: Trained, view: View, fit: Fit, cache: Cache, machine: Machine) -> None:
     """Batch norm statistics of the training images, which needs no label."""
+    device = own_device(machine)
     network.to(device)
     batches = _in_order(cache, fit.train, fit.recipe.batch_size)
     adapt_batch_norm(network, (look(to_volumes(batch.packed, device), view.steps) for batch in batches))
@@ -371,7 +412,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _diverged(module: Any, folder: Path) -> TrainingError:
     row, rate = module.curves[-1], module.learning.schedule.learning_rate
-    kept = f"the best weights so far (epoch {module.best_epoch}) stay in {folder / BEST}"
+    kept = f"the best weights so far stay in {best_path(folder, module.best_epoch)}"
     if module.best_epoch < 0:
         kept = "no epoch was good, so no weights are kept"
     return TrainingError(
@@ -381,18 +422,19 @@ def _diverged(module: Any, folder: Path) -> TrainingError:
     )
 
 
-def _too_large(fit: Fit, machine: Machine, error: Exception) -> TrainingError:
-    batch = max(1, fit.recipe.batch_size // machine.accumulate)
+def too_large(fit: Fit, machine: Machine, error: Exception) -> TrainingError:
+    """The sentence of a fit that does not fit into memory, with numbers."""
+    batch = math.ceil(fit.recipe.batch_size / machine.accumulate)
     there = torch.cuda.get_device_properties(machine.device).total_memory if torch.cuda.is_available() else 0
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     smaller = (
-        f"give --accumulate {2 * machine.accumulate}, which makes the same steps of batches of {max(1, batch // 2)}"
+        f"give --accumulate {2 * machine.accumulate}, which makes the same steps of {math.ceil(batch / 2)} at a time"
         if batch > 1
-        else "a batch is of one already"
+        else "one at a time is the least"
     )
-    more = "" if machine.checkpointing else ", or --checkpointing, which keeps no activations"
+    more = "" if machine.checkpointing else ", or --checkpointing, which keeps fewer activations"
     return TrainingError(
         "out-of-memory",
-        f"a batch must fit into the memory of {machine.device}; one of {batch} did not ({peak / 2**30:.1f} of "
+        f"volumes must fit into the memory of {machine.device}; {batch} at a time did not ({peak / 2**30:.1f} of "
         f"{there / 2**30:.1f} GiB were in use; {str(error).splitlines()[0][:120]}); {smaller}{more}",
     )

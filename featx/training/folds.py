@@ -1,7 +1,7 @@
 """Which networks are trained for a plan: a fit per group of targets, split and seed. Decisions only: no torch.
 
-Folds, and the folds within them, are those that heads get. Of the inner folds the first one validates: it chooses the
-epoch that is kept. Labels of test people are in no fit.
+Folds are those that heads get (the folds within them as well, where seed and number of inner folds are the same). Of
+the inner folds the first one validates: it chooses the epoch that is kept. Labels of test people are in no fit.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.analysis.cohort.targets import Target
+from featx.analysis.cohort.targets import ORDINAL, Target
 from featx.analysis.folds.splits import Design, Split
 from featx.analysis.folds.strata import CLASSES
 from featx.analysis.jobs import Plan
 from featx.analysis.request import Job
-from featx.errors import AnalysisError, known
-from featx.training.arms import Arm
+from featx.errors import AnalysisError, TrainingError, known
+from featx.networks.output import Output
+from featx.training.arms import ALL, OUTPUT, Arm
 from featx.training.fit import ADAPT, EVAL, Fit, People
 from featx.training.outputs import class_weights, make_output, row_weights
-from featx.training.schedules import TrainingRecipe
+from featx.training.schedules import NO_AUGMENTATION, TrainingRecipe
 
 NONE, WEIGHTS, SAMPLING = "none", "weights", "sampling"  # what is done about classes of unequal size
 BALANCES = (NONE, WEIGHTS, SAMPLING)
 VALIDATES = 0  # of the inner folds
+NO_VOXELS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,35 @@ def check_wish(wish: Wish) -> None:
     for what, (word, there) in words.items():
         if word not in there:
             raise AnalysisError(f"{what} must be known; {word!r} is not; {known(there)}")
+    if wish.batch_norm == ADAPT and wish.arm.phases[0] != OUTPUT:
+        raise AnalysisError(
+            f"a batch norm is adapted where a network stands still; the arm {wish.arm.name!r} trains all of it; "
+            "leave --batch-norm out, or take head-only or two-stage"
+        )
+
+
+def check_targets(wish: Wish, plan: Plan) -> None:
+    """Refuse wishes that no target of a plan has a use for.
+
+    Raises
+    ------
+    AnalysisError
+        A loss weight of no target, or without targets that are trained together; an answer to classes of unequal
+        size where there are no classes.
+    """
+    names = [job.target.name for job in plan.jobs]
+    for name in wish.loss_weights:
+        if name not in names:
+            raise AnalysisError(f"a loss weight must be of a target; {name!r} is none; {known(names)}")
+    if wish.loss_weights and not wish.together:
+        raise AnalysisError(
+            "loss weights are for targets that are trained together; these have a network each; add --together"
+        )
+    if wish.balance != NONE and plan.jobs and not any(job.target.kind in CLASSES for job in plan.jobs):
+        raise AnalysisError(
+            f"classes of unequal size need a target of classes; {', '.join(map(repr, names))} have none; leave "
+            f"--balance {wish.balance} out"
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +115,7 @@ class Group:
     Attributes
     ----------
     jobs : tuple of Job
-    image_ids : ndarray of shape (n,)
+    image_ids, participants : ndarray of shape (n,)
     labels : ndarray of shape (n, n_jobs), float64
         NaN where missing.
     design : Design
@@ -92,6 +124,7 @@ class Group:
 
     jobs: tuple[Job, ...]
     image_ids: NDArray[np.object_]
+    participants: NDArray[np.object_]
     labels: NDArray[np.float64]
     design: Design
 
@@ -111,7 +144,13 @@ def groups_of(plan: Plan, *, together: bool) -> list[Group]:
     """
     if not together:
         return [
-            Group((job,), job.images.image_id, job.target.y.astype(np.float64)[:, None], job.design)
+            Group(
+                (job,),
+                job.images.image_id,
+                job.images.participant_id,
+                job.target.y.astype(np.float64)[:, None],
+                job.design,
+            )
             for job in plan.jobs
         ]
     shared = next((job.shared for job in plan.jobs if job.shared is not None), None)
@@ -123,7 +162,8 @@ def groups_of(plan: Plan, *, together: bool) -> list[Group]:
     labels = np.full((len(plan.matched.images.image_id), len(plan.jobs)), np.nan)
     for at, job in enumerate(plan.jobs):
         labels[job.target.rows, at] = job.target.y
-    return [Group(tuple(plan.jobs), plan.matched.images.image_id, labels, shared)]
+    images = plan.matched.images
+    return [Group(tuple(plan.jobs), images.image_id, images.participant_id, labels, shared)]
 
 
 def make_fit(group: Group, split: Split, seed: int, wish: Wish) -> Fit:
@@ -138,18 +178,16 @@ def make_fit(group: Group, split: Split, seed: int, wish: Wish) -> Fit:
     validates = split.inner == VALIDATES
     train, validation = split.train[known & ~validates], split.train[known & validates]
     own, kinds = group.labels[train], [job.target.kind in CLASSES for job in group.jobs]
-    recipe = wish.recipe_of({job.target.name: job.target.kind for job in group.jobs})
-    outputs = tuple(
-        make_output(
-            job.target.name,
-            job.target.kind,
-            job.target.classes,
-            own[:, at],
-            numbers=recipe.numbers,
-            levels=_levels(job.target),
+    if not len(validation) or not len(train):
+        raise TrainingError(
+            "too-few-people",
+            f"both those who train and those who validate must have a label of {group.name!r}; {len(train)} and "
+            f"{len(validation)} have; use other folds, or add people",
         )
-        for at, job in enumerate(group.jobs)
-    )
+    recipe = wish.recipe_of({job.target.name: job.target.kind for job in group.jobs})
+    if ALL not in wish.arm.phases:  # what stands still is looked at once
+        recipe = replace(recipe, augmentation=NO_AUGMENTATION)
+    outputs = tuple(_output(job.target, own[:, at], recipe.numbers) for at, job in enumerate(group.jobs))
     weights = [
         tuple(float(one) for one in class_weights(own[:, at], len(job.target.classes)))
         if wish.balance == WEIGHTS and is_class
@@ -173,30 +211,43 @@ def make_fit(group: Group, split: Split, seed: int, wish: Wish) -> Fit:
     )
 
 
-def _levels(target: Target) -> tuple[float, ...]:
-    return tuple(float(one) for one in np.unique(target.y)) if target.kind == "ordinal" else ()
+def _output(target: Target, own: NDArray[np.float64], numbers: str) -> Output:
+    """The output for a target, made of the labels of those who train: ordered levels are those that they have."""
+    if target.kind != ORDINAL:
+        return make_output(target.name, target.kind, target.classes, own, numbers=numbers)
+    levels = np.unique(own[np.isfinite(own)])
+    named = dict(zip(np.unique(target.y), target.classes, strict=True))
+    classes = tuple(named[one] for one in levels)
+    return make_output(target.name, target.kind, classes, own, numbers=numbers, levels=tuple(map(float, levels)))
 
 
 def _people(group: Group, rows: NDArray[np.intp]) -> People:
     return People(tuple(str(one) for one in group.image_ids[rows]), group.labels[rows])
 
 
-def key_of(fit: Fit, network: Mapping[str, object], test: Sequence[str]) -> str:
+def key_of(
+    fit: Fit, network: Mapping[str, object], test: Sequence[str], voxels: Mapping[str, str] = NO_VOXELS
+) -> str:
     """Digest of everything that decides what comes of a fit, and of whom it is asked about.
 
     Parameters
     ----------
     fit : Fit
     network : mapping
-        Facts of the network and of its first weights.
+        Facts of the network, of its first weights, and of how the machine computes.
     test : sequence of str
         Ids of the images that it predicts.
+    voxels : mapping of str to str
+        What tells an image's file from a changed one (`featx.training.cache.voxels_of`), by image.
     """
     facts = {
         "arm": asdict(fit.arm),
         "recipe": {**asdict(fit.recipe), "name": "", "source": ""},
         "outputs": [asdict(one) for one in fit.outputs],
-        "people": [[*fit.train.image_ids], [*fit.validation.image_ids], [*test]],
+        "people": [
+            [(one, voxels.get(one, "")) for one in side]
+            for side in (fit.train.image_ids, fit.validation.image_ids, test)
+        ],
         "seed": fit.seed,
         "weights": [fit.loss_weights, fit.class_weights],
         "batch_norm": fit.batch_norm,
@@ -222,7 +273,9 @@ def repeat_for_seeds(plan: Plan, n_seeds: int) -> Plan:
         return shared.setdefault(id(design), _tiled(design, n_seeds))
 
     jobs = tuple(
-        replace(job, design=tiled(job.design), shared=None if job.shared is None else tiled(job.shared))
+        replace(
+            job, design=tiled(job.design), shared=None if job.shared is None else tiled(job.shared), n_seeds=n_seeds
+        )
         for job in plan.jobs
     )
     return replace(plan, jobs=jobs)

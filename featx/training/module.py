@@ -7,7 +7,7 @@ killed and goes on ends as an unbroken one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from featx.networks.output import Output
 from featx.networks.sheet import View
 from featx.training.augment import augment
 from featx.training.batches import Batch, Batches
-from featx.training.losses import sums
+from featx.training.losses import n_present, sums
 from featx.training.schedules import NO_AUGMENTATION, SGD, Augmentation, Schedule
 from featx.training.trunk import set_mode, trainable
 
@@ -41,6 +41,8 @@ class Learning:
     phase : str
         A word of `featx.training.arms`.
     seed : int
+    n_parts : int
+        A batch is run in so many parts, whose gradients add up to those of the batch.
     """
 
     outputs: tuple[Output, ...]
@@ -50,6 +52,14 @@ class Learning:
     augmentation: Augmentation
     phase: str
     seed: int
+    n_parts: int = 1
+
+
+def parts_of(batch: Batch, n_parts: int) -> Iterator[Batch]:
+    """A batch in at most so many parts of nearly equal size."""
+    for rows in np.array_split(np.arange(len(batch.labels)), min(n_parts, len(batch.labels))):
+        which = slice(int(rows[0]), int(rows[-1]) + 1)
+        yield Batch(batch.image_ids[which], batch.packed[which], batch.labels[which])
 
 
 class Training(pl.LightningModule):
@@ -95,22 +105,23 @@ class Training(pl.LightningModule):
         self.best_epoch, self.elapsed_s, self.waited_s = -1, 0.0, 0.0
         self._started = time.monotonic()
         self._sums: dict[str, tuple[Any, Any]] = {}
+        self.automatic_optimization = False  # Lightning's way to add up gradients divides them otherwise
         self._loss_weights = torch.tensor(learning.loss_weights)
         self._class_weights = [None if one is None else torch.tensor(one) for one in learning.class_weights]
         trainable(network, learning.phase)
 
-    def columns(self, batch: Batch, epoch_and_batch: tuple[int, int] | None) -> Tensor:
-        """Outputs (N, sum of widths) of a batch; augmented where it is said when (epoch, batch)."""
+    def columns(self, batch: Batch, when: tuple[int, ...] | None) -> Tensor:
+        """Outputs (N, sum of widths) of a batch; augmented where it is said when (epoch, batch, part)."""
         if self.still is not None:
             rows = torch.stack([self.still[one] for one in batch.image_ids]).to(self.device)
             return self.network.answer(self.network.settle(rows))
         volumes = to_volumes(batch.packed, str(self.device))
-        if epoch_and_batch is not None and self.learning.augmentation != NO_AUGMENTATION:
-            volumes = augment(volumes, self.learning.augmentation, self._generator(*epoch_and_batch))
+        if when is not None and self.learning.augmentation != NO_AUGMENTATION:
+            volumes = augment(volumes, self.learning.augmentation, self._generator(*when))
         return self.network.answer(self.network.vector(look(volumes, self.view.steps)))
 
-    def _generator(self, epoch: int, at: int) -> torch.Generator:
-        seed = np.random.SeedSequence([self.learning.seed, epoch, at, self.global_rank]).generate_state(1)[0]
+    def _generator(self, *when: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self.learning.seed, *when, self.global_rank]).generate_state(1)[0]
         return torch.Generator().manual_seed(int(seed))
 
     # --- what Lightning calls ---------------------------------------------------------------------------------
@@ -131,11 +142,18 @@ class Training(pl.LightningModule):
         set_mode(self.network, self.learning.phase)
         self._sums = {}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The weighted loss of a batch."""
-        columns = self.columns(batch, (self.current_epoch, batch_idx))
-        total, n = self._sum("train", columns, batch.labels.to(self.device), self._class_weights)
-        return (self._loss_weights.to(total) * total / n.clamp_min(1)).sum()
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One step of the optimiser, on the weighted mean loss of a batch, over all processes."""
+        optimiser: Any = self.optimizers()
+        optimiser.zero_grad()
+        n = self._over_processes(n_present(batch.labels).to(self.device)).clamp_min(1)
+        for at, part in enumerate(parts_of(batch, self.learning.n_parts)):
+            columns = self.columns(part, (self.current_epoch, batch_idx, at))
+            total, _ = self._sum("train", columns, part.labels.to(self.device), self._class_weights)
+            # gradients of several processes are averaged, not added up
+            loss = self.trainer.world_size * (self._loss_weights.to(total) * total / n).sum()
+            self.manual_backward(loss)
+        optimiser.step()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds up a batch's losses."""
@@ -173,6 +191,9 @@ class Training(pl.LightningModule):
             "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
         }
         self.log("train_loss", row["train_loss"], batch_size=1)
+        rates: Any = self.lr_schedulers()
+        if rates is not None:
+            rates.step()
         if row["validation_loss"] < min((one["validation_loss"] for one in self.curves), default=float("inf")):
             self.best_epoch = self.current_epoch
         self.curves.append(row)

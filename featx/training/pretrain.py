@@ -1,4 +1,4 @@
-"""One network trained on all people of a cohort, several labels at once, and what comes of it (torch, Lightning).
+"""One network trained on the people of a cohort, several labels at once, and what comes of it (torch, Lightning).
 
 Some people train nothing: they choose the epoch whose weights are kept. Images of one person, or of a family, are all
 on one side. A label that is missing takes its image out of that label's loss and out of nothing else.
@@ -6,7 +6,6 @@ on one side. A label that is missing takes its image out of that label's loss an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import uuid
@@ -24,25 +23,28 @@ from featx import schema
 from featx.analysis.cohort.people import people_of
 from featx.analysis.inference.metrics import metrics_of
 from featx.analysis.request import versions
-from featx.analysis.runs.bundle import hash_people
 from featx.errors import WeightsError
 from featx.landing import check_writable
 from featx.networks.architectures.trained import Trained
 from featx.networks.checkpoint import write_checkpoint
-from featx.networks.described import facts_of
 from featx.networks.sheet import Network
 from featx.networks.sheetcheck import check_sheet
+from featx.networks.told import ASKED, read_told
+from featx.networks.trained import check_keepable
 from featx.report.figures import draw_losses
-from featx.training.arms import RANDOM
+from featx.training.arms import GIVEN, RANDOM
 from featx.training.cache import Cache
 from featx.training.card import card
 from featx.training.cohort import Cohort, ages_of, label_facts, sexes_of
 from featx.training.fit import Fit, Fitted, Machine
 from featx.training.fitting import OnEpoch, fit_network
 from featx.training.folds import key_of
-from featx.training.run import Source, make_network, predict, sheet_of
+from featx.training.run import make_network, predict
+from featx.training.seen import hashed, people_text
+from featx.training.source import Source, sheet_of, source_facts
 
 SUFFIX = ".safetensors"
+BESIDE = (".curves.csv", ".curves.svg", ".card.md", ".json")  # what tells of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -110,24 +112,16 @@ def pretrain(
     """
     sheet = make_sheet(cohort, fit, source, name)
     network = make_network(source, fit)
-    own = folder / key_of(fit, {"source": _source_facts(source, fit)}, ())
+    own = folder / fit_key(fit, source)
     fitted = fit_network(network, source.view, fit, cache, own, machine=machine, on_epoch=on_epoch)
     predicted = predict(network, source, fit, fit.validation.image_ids, cache=cache, device=machine.device)
     sheet = replace(sheet, n_parameters=sum(values.numel() for values in network.parameters()))
     return Pretrained(network, sheet, fit, fitted, predicted, tuple(_scores(cohort, fit, predicted)))
 
 
-def _source_facts(source: Source, fit: Fit) -> dict[str, Any]:
-    """What of the network decides the result; a file of weights by its bytes' number and time."""
-    weights = source.request.weights
-    path = Path(weights)
-    status = path.stat() if path.is_file() else None
-    return {
-        "sheet": facts_of(sheet_of(source, fit.outputs)),
-        "weights": weights,
-        "file": (status.st_size, status.st_mtime_ns) if status else None,
-        "resampled": source.request.resampling,
-    }
+def fit_key(fit: Fit, source: Source, name: str = "") -> str:
+    """Digest of all that decides what comes of a fit: who trains, with which labels, from which weights, and how."""
+    return key_of(fit, {"source": source_facts(source)} | ({"name": name} if name else {}), ())
 
 
 def make_sheet(cohort: Cohort, fit: Fit, source: Source, name: str) -> Network:
@@ -136,17 +130,19 @@ def make_sheet(cohort: Cohort, fit: Fit, source: Source, name: str) -> Network:
     Raises
     ------
     NetworkError
-        The name is none for a network, or the network cannot be trained as it is wished.
+        The name is none for a network, or the network cannot be trained as it is wished, or not be read again.
     """
     sheet = sheet_of(
         source,
         fit.outputs,
+        fit.recipe.dropout,
         name=name,
         training=trained_on(cohort, fit, source),
         labels=tuple(one.target for one in fit.outputs),
         age_range_years=ages_of(cohort),
     )
     check_sheet(sheet, f"the network {name!r}")
+    check_keepable(sheet)
     return sheet
 
 
@@ -191,7 +187,7 @@ def facts_about(pretrained: Pretrained, cohort: Cohort, source: Source, machine:
     last = fit.arm.phases[-1]
     kept = next(one for one in fitted.curves if (one["phase"], one["epoch"]) == (last, fitted.epochs[last]))
     people = people_of(one.participant_id for one in cohort.images)
-    salt = hashlib.sha256("\n".join(sorted(set(people))).encode()).hexdigest()[:16]
+    salt, hashes = hashed(people)
     measured = {name: value for name, value in asdict(fitted).items() if name != "curves"}
     return {
         "network": source.base.name,
@@ -213,7 +209,7 @@ def facts_about(pretrained: Pretrained, cohort: Cohort, source: Source, machine:
         "precision": machine.precision,
         "versions": versions() | {one: version(one) for one in ("torch", "pytorch-lightning")},
         "salt": salt,
-        "people": [f"{one:016x}" for one in hash_people(people, salt)],
+        "people": hashes,
     }
 
 
@@ -235,15 +231,64 @@ def check_output(path: Path) -> None:
     check_writable(path)
 
 
-def write_pretrained(pretrained: Pretrained, output: Path, facts: Mapping[str, Any]) -> None:
+def is_done(output: Path, key: str, *, replace: bool) -> bool:
+    """Whether a checkpoint is there already as a call would make it, with all that stands beside it.
+
+    Parameters
+    ----------
+    key : str
+        Of the call: see `fit_key`.
+    replace : bool
+        Whether what is there may go, whatever it is.
+
+    Raises
+    ------
+    WeightsError
+        Another file has its name.
+    """
+    if replace or not output.exists():
+        return False
+    try:
+        there = read_told(output).get(ASKED, "")
+    except WeightsError:
+        there = ""
+    if there != key:
+        raise WeightsError(
+            f"a pretrained network must have a name of its own; {output} is there, and is not what this call makes; "
+            "give another --output, or --replace it"
+        )
+    return all(output.with_suffix(suffix).is_file() for suffix in BESIDE)
+
+
+def told_in(cohort: Cohort, fit: Fit, source: Source, key: str) -> dict[str, str]:
+    """Further text of a checkpoint: who trained it, by hashes alone, and the key of the call.
+
+    Raises
+    ------
+    WeightsError
+        See `featx.training.seen.people_text`.
+    """
+    people = [one.participant_id for one in cohort.images]
+    start = source.request.weights if fit.arm.start == GIVEN else ""
+    return {**people_text(people, start), ASKED: key}
+
+
+def write_pretrained(
+    pretrained: Pretrained, output: Path, facts: Mapping[str, Any], more: Mapping[str, str] | None = None
+) -> None:
     """Write a checkpoint and what stands beside it: curves (.csv, .svg), a card (.md), all facts (.json).
+
+    What told of an older checkpoint goes first, and what tells of this one comes last, so that nothing ever tells of
+    other weights than those that are there.
 
     Parameters
     ----------
     output : Path
-        Ends in .safetensors; it is written last.
+        Ends in .safetensors.
     facts : mapping
         Of `facts_about`, and whatever else is to be kept in the JSON.
+    more : mapping of str to str, optional
+        Of `told_in`.
 
     Raises
     ------
@@ -258,15 +303,17 @@ def write_pretrained(pretrained: Pretrained, output: Path, facts: Mapping[str, A
     rows = [{**about, **one} for one in pretrained.fitted.curves]
     curves = pd.DataFrame(rows, columns=schema.names(schema.TRAINING_CURVES))
     told = {**facts, "name": sheet.name, "file": output.name}
-    beside = {
-        ".curves.csv": curves.to_csv(index=False, lineterminator="\n").encode(),
-        ".curves.svg": draw_losses(curves, f"{sheet.name}: {', '.join(names)}"),
-        ".card.md": card(sheet, told).encode(),
-        ".json": (json.dumps(told, indent=1, allow_nan=False) + "\n").encode(),
-    }
-    for suffix, content in beside.items():
+    contents = (
+        curves.to_csv(index=False, lineterminator="\n").encode(),
+        draw_losses(curves, f"{sheet.name}: {', '.join(names)}"),
+        card(sheet, told).encode(),
+        (json.dumps(told, indent=1, allow_nan=False) + "\n").encode(),
+    )
+    for suffix in BESIDE:
+        output.with_suffix(suffix).unlink(missing_ok=True)
+    write_checkpoint(output, pretrained.network, sheet, note=f"featx pretrain: {sheet.training}", more=more)
+    for suffix, content in zip(BESIDE, contents, strict=True):
         _write(output.with_suffix(suffix), content)
-    write_checkpoint(output, pretrained.network, sheet, note=f"featx pretrain: {sheet.training}")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ from featx.analysis.fit import baseline_arm
 from featx.analysis.jobs import Plan
 from featx.analysis.request import Arm, Request, Result
 from featx.analysis.results import cautions_of, make_tables
+from featx.analysis.rows import splits_table
 from featx.errors import TrainingError
 from featx.extraction.plan import Request as Wanted
 from featx.featureset import FeatureSet
@@ -48,7 +49,7 @@ def images_as_set(name: str, images: Sequence[Image], wanted: Wanted) -> Feature
 
 def make_result(
     request: Request,
-    plan: Plan,
+    plans: tuple[Plan, Plan],
     arms: Sequence[Mapping[str, Arm]],
     failed: Sequence[tuple[str, str, TrainingError]],
 ) -> Result:
@@ -58,8 +59,8 @@ def make_result(
     ----------
     request : Request
         With one feature set, of `images_as_set`.
-    plan : Plan
-        From `featx.training.folds.repeat_for_seeds`.
+    plans : tuple of Plan
+        From `featx.training.folds.repeat_for_seeds`, and the one that went in, whose splits are the run's.
     arms : sequence of mapping of str to Arm
         Of each arm, its predictions by target.
     failed : sequence of (target, arm, TrainingError)
@@ -69,6 +70,7 @@ def make_result(
     Result
         Targets that no arm could be trained for are rows of the exclusions.
     """
+    plan, once = plans
     exclusions: list[Exclusion] = [*plan.exclusions]
     exclusions += [exclusion(error.code, f"{arm}: {error.sentence}", target=target) for target, arm, error in failed]
     jobs = tuple(job for job in plan.jobs if any(job.target.name in one for one in arms))
@@ -78,13 +80,16 @@ def make_result(
         for job in jobs
     }
     ((name, one),) = request.sets.items()
+    tables = make_tables(request, kept, by_target, [], exclusions)
+    names = [job.target.name for job in jobs]
+    tables["splits"] = splits_table(replace(once, jobs=tuple(job for job in once.jobs if job.target.name in names)))
     return Result(
         request=request,
         flow=plan.flow,
         sets={name: (SetFacts(name, one.key, 0, one.provenance),)},
         jobs=jobs,
         arms={target: tuple(own) for target, own in by_target.items()},
-        tables=make_tables(request, kept, by_target, [], exclusions),
+        tables=tables,
         bundles={},
         skipped=(),
         cautions=cautions_of(request, kept),

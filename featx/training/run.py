@@ -5,9 +5,13 @@ Every fit has a folder under its key in the workshop, a folder beside the run. W
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,65 +25,29 @@ from featx.analysis.crossval import IGNORED, assemble
 from featx.analysis.folds.splits import Split
 from featx.analysis.jobs import Plan
 from featx.analysis.request import Arm as Predicted
-from featx.errors import AnalysisError, TrainingError
-from featx.extraction.loading import Need
-from featx.extraction.plan import Request
-from featx.images.contract import check_accepted
+from featx.errors import TrainingError
+from featx.extraction.batches import guarded
 from featx.networks.architectures.trained import Trained
 from featx.networks.decoding import decode
-from featx.networks.described import facts_of
-from featx.networks.output import Output
-from featx.networks.recipe import describe
-from featx.networks.sheet import Network, View
-from featx.networks.trained import trained_sheet
 from featx.networks.weights import OFFICIAL, load_network
 from featx.training.arms import GIVEN, RANDOM
 from featx.training.cache import Cache
-from featx.training.fit import Fit, Fitted, Machine
-from featx.training.fitting import columns_of, fit_network, write_json, write_weights
-from featx.training.folds import Group, Wish, groups_of, key_of, make_fit
+from featx.training.fit import Fit, Fitted, Machine, machine_facts
+from featx.training.fitting import (
+    columns_of,
+    fit_network,
+    is_first,
+    own_device,
+    too_large,
+    write_json,
+    write_weights,
+)
+from featx.training.folds import NO_VOXELS, Group, Wish, groups_of, key_of, make_fit
 from featx.training.outputs import to_predicted
+from featx.training.source import Source, sheet_of, source_facts
 
-ANSWER, WEIGHTS = "answer.json", "network.safetensors"
+ANSWER, WEIGHTS, LOCK = "answer.json", "network.safetensors", ".lock"
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Source:
-    """The network that is trained, before it is.
-
-    Attributes
-    ----------
-    request : Request
-        With one view; its weights are those that an arm from given weights starts with.
-    tap : str
-        Where the network is read.
-    aggregation : str
-        How slices of a network on pictures become one: mean, max or attention; "" for other networks.
-    positions : bool
-        Whether slices have learned positions.
-    dropout : float
-        Before the last layer, in training.
-    home : Path
-        The cache of official weights.
-    """
-
-    request: Request
-    tap: str
-    aggregation: str = ""
-    positions: bool = False
-    dropout: float = 0.0
-    home: Path = Path()
-
-    @property
-    def view(self) -> View:
-        """What the network looks at."""
-        return self.request.recipe.views[0]
-
-    @property
-    def base(self) -> Network:
-        """The sheet, with the recipe as it is used."""
-        return replace(self.request.sheet, recipe=self.request.recipe)
 
 
 @dataclass(frozen=True)
@@ -127,7 +95,14 @@ class Done:
 
 
 def make_tasks(
-    plan: Plan, wish: Wish, source: Source, workshop: Path, *, keep: bool
+    plan: Plan,
+    wish: Wish,
+    source: Source,
+    workshop: Path,
+    *,
+    keep: bool,
+    machine: Machine | None = None,
+    voxels: Mapping[str, str] = NO_VOXELS,
 ) -> tuple[list[Task], list[tuple[Group, TrainingError]]]:
     """A task for every split and seed of every group, and one for the network that is kept.
 
@@ -137,6 +112,10 @@ def make_tasks(
         From `featx.training.folds.repeat_for_seeds`.
     keep : bool
         Whether one more network is trained on all who train, with the first seed.
+    machine : Machine, optional
+        Whose precision and division of batches are part of what decides the result.
+    voxels : mapping of str to str
+        See `featx.training.folds.key_of`.
 
     Returns
     -------
@@ -145,67 +124,18 @@ def make_tasks(
     """
     tasks: list[Task] = []
     refused = []
-    facts = {
-        "base": facts_of(source.base),
-        "weights": source.request.weights,
-        "file": _file_facts(source.request.weights),
-        "tap": source.tap,
-        "aggregation": source.aggregation,
-        "positions": source.positions,
-        "dropout": source.dropout,
-        "resampled": source.request.resampling,
-    }
+    facts = source_facts(source) | {"machine": machine_facts(machine or Machine())}
     for group in groups_of(plan, together=wish.together):
         try:
             own = []
             for split in (*group.design.splits, *([group.design.final] if keep else [])):
                 fit = make_fit(group, split, wish.seeds[split.repeat % len(wish.seeds)], wish)
                 test = tuple(str(one) for one in group.image_ids[split.test])
-                own.append(Task(group, split, fit, test, workshop / key_of(fit, facts, test)))
+                own.append(Task(group, split, fit, test, workshop / key_of(fit, facts, test, voxels)))
             tasks += own
         except TrainingError as error:
             refused.append((group, error))
     return tasks, refused
-
-
-def _file_facts(weights: str) -> tuple[int, int] | None:
-    """Size and time of a file of weights."""
-    path = Path(weights)
-    return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-
-
-def check_label(source: Source, wish: Wish, targets: Sequence[str]) -> None:
-    """Refuse the arm wrong-label where the network's label is the target, or unknown.
-
-    Raises
-    ------
-    AnalysisError
-    """
-    if not wish.arm.other_label:
-        return
-    labels = {one.casefold() for one in source.base.labels}
-    same = [one for one in targets if one.casefold() in labels]
-    if same or not labels:
-        got = f"{source.base.name} was trained for {', '.join(source.base.labels) or 'labels that its sheet lacks'}"
-        raise AnalysisError(
-            f"the arm wrong-label must have a network that was trained for another phenotype; {got}, and the target "
-            f"is {', '.join(map(repr, same or targets))}; take head-only, or another network"
-        )
-
-
-def need_of(source: Source, accept: Sequence[str] = ()) -> Need:
-    """What the network needs of an image, as `featx.extraction.loading` takes it.
-
-    Raises
-    ------
-    NetworkError
-        A code to accept is none of `featx.images.contract.ACCEPTABLE`.
-    """
-    check_accepted(accept)
-    request = source.request
-    key = describe(request.recipe, View("volume"), resampling=request.resampling)
-    recipe = replace(request.recipe, views=())
-    return Need(request.sheet.name, key, recipe, request.sheet.name, request.resampling, tuple(accept))
 
 
 # --- doing it -------------------------------------------------------------------------------------------------
@@ -272,27 +202,60 @@ def run_task(
     on_epoch: Callable[[int, int, str], None] | None = None,
 ) -> Done:
     """Train a network and ask it about the test people; what is done already is read."""
-    answer = task.folder / ANSWER
-    if answer.is_file():
-        return _read_answer(task, answer)
-    try:
-        network = make_network(source, task.fit)
-        fitted = fit_network(network, source.view, task.fit, cache, task.folder, machine=machine, on_epoch=on_epoch)
-    except TrainingError as error:
-        return Done(task, None, error=error)
-    predicted = predict(network, source, task.fit, task.test, cache=cache, device=machine.device)
-    if not len(task.test):
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(task.folder, machine):
+        answer = task.folder / ANSWER
+        if not answer.is_file():
+            call = functools.partial(_train_and_ask, task, source, cache, machine, on_epoch)
+            try:
+                told = guarded(call, machine.device)()
+            except TrainingError as error:
+                return Done(task, None, error=error)
+            except MemoryError as error:
+                return Done(task, None, error=too_large(task.fit, machine, error))
+            if is_first():
+                write_json(answer, told)
+        if is_first():
+            for phase in task.fit.arm.phases:  # what led to the answer; also where that was read
+                shutil.rmtree(task.folder / phase, ignore_errors=True)
+    return _read_answer(task, answer) if is_first() else _as_done(task, told)
+
+
+def _train_and_ask(
+    task: Task,
+    source: Source,
+    cache: Cache,
+    machine: Machine,
+    on_epoch: Callable[[int, int, str], None] | None,
+) -> dict[str, Any]:
+    """A network is trained, and asked about the test people; the one without any is kept."""
+    network = make_network(source, task.fit)
+    fitted = fit_network(network, source.view, task.fit, cache, task.folder, machine=machine, on_epoch=on_epoch)
+    predicted = predict(network, source, task.fit, task.test, cache=cache, device=own_device(machine))
+    if not len(task.test) and is_first():
         write_weights(network, task.folder / WEIGHTS)
-    told = {"fitted": dataclasses.asdict(fitted), "predicted": [one.tolist() for one in predicted]}
-    write_json(answer, told)
-    for phase in task.fit.arm.phases:
-        for left in (task.folder / phase).glob("*.safetensors"):
-            left.unlink()
-    return Done(task, fitted, predicted)
+    return {"fitted": dataclasses.asdict(fitted), "predicted": [one.tolist() for one in predicted]}
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, machine: Machine) -> Iterator[None]:
+    """One call at a time works in the folder of a fit; another one waits, and finds what is done.
+
+    Processes that train one network together are let in together.
+    """
+    if machine.n_devices * machine.n_nodes > 1:
+        yield
+        return
+    with (folder / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _read_answer(task: Task, path: Path) -> Done:
-    told = json.loads(path.read_text(encoding="utf-8"))
+    return _as_done(task, json.loads(path.read_text(encoding="utf-8")))
+
+
+def _as_done(task: Task, told: Mapping[str, Any]) -> Done:
     fitted = Fitted(**{**told["fitted"], "curves": tuple(told["fitted"]["curves"])})
     return Done(task, fitted, tuple(np.array(one, dtype=np.float64) for one in told["predicted"]))
 
@@ -306,7 +269,7 @@ def make_network(source: Source, fit: Fit) -> Trained:
         See `featx.networks.weights.load_network`.
     """
     loaded = load_network(source.request.sheet, _start(fit, source.request.weights), source.home)
-    sheet = sheet_of(source, fit.outputs)
+    sheet = sheet_of(source, fit.outputs, fit.recipe.dropout)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.seed)
         network = Trained(**sheet.arguments)  # type: ignore[arg-type]
@@ -321,31 +284,6 @@ def _start(fit: Fit, weights: str) -> str:
     if fit.arm.start == RANDOM:
         return f"random:{fit.seed}"
     return f"reinit:{fit.seed}" + ("" if weights == OFFICIAL else f":{weights}")
-
-
-def sheet_of(source: Source, outputs: tuple[Output, ...], **facts: Any) -> Network:
-    """The sheet of the network that is trained to answer outputs.
-
-    Raises
-    ------
-    NetworkError
-        It cannot be trained as it is wished: from that tap, with that aggregation.
-    """
-    base = source.base
-    counts = [int(str(step.settings["count"])) for step in source.view.steps if step.name == "slices"]
-    return trained_sheet(
-        base,
-        tap=source.tap,
-        view=source.view,
-        outputs=outputs,
-        aggregation=source.aggregation,
-        n_positions=sum(counts, 0 if counts else 1) if source.positions else 0,
-        dropout=source.dropout,
-        **{**_UNTOLD, "name": f"{base.name}.trained", **facts},
-    )
-
-
-_UNTOLD = {"training": "", "labels": (), "age_range_years": None, "reference": "", "n_parameters": 0}
 
 
 def predict(

@@ -91,6 +91,8 @@ class TrainingRecipe:
         How continuous phenotypes are answered: REGRESSION or SOFT_BINS.
     patience : int
         Epochs without a better validation loss after which a phase ends; 0 for never.
+    dropout : float
+        Share of features left out before the last layer, in training.
     source : str
         Whose numbers they are.
     """
@@ -101,6 +103,7 @@ class TrainingRecipe:
     augmentation: Augmentation = NO_AUGMENTATION
     numbers: str = SOFT_BINS
     patience: int = 0
+    dropout: float = 0.0
     source: str = ""
 
 
@@ -118,13 +121,14 @@ RECIPES: Mapping[str, TrainingRecipe] = MappingProxyType(
                 "sfcn-scratch",
                 {ALL: _FOLLOW_UP, OUTPUT: _HEAD},
                 augmentation=PENG,
+                dropout=0.5,
                 source=f"{_HOLDERRIETH}: SGD .01, momentum .9, weight decay 1e-3, x0.3 every 30 epochs, batch 8, "
                 "150 to 300 epochs (here 150)",
             ),
             TrainingRecipe(
                 "holderrieth-head",
                 {OUTPUT: _HEAD, ALL: _FOLLOW_UP},
-                augmentation=PENG,
+                dropout=0.5,
                 source=f"{_HOLDERRIETH}: the last layer alone, SGD .1, 25 to 50 epochs (here 50){_OWN_MOMENTUM}",
             ),
             TrainingRecipe(
@@ -134,6 +138,7 @@ RECIPES: Mapping[str, TrainingRecipe] = MappingProxyType(
                     ALL: Schedule(SGD, 0.003, 0.9, 1e-3, epochs=50, step_epochs=30, step_factor=0.3),
                 },
                 augmentation=PENG,
+                dropout=0.5,
                 source=f"{_HOLDERRIETH}: the last layer, then everything at .001 to .01 (here .003, 50 epochs)"
                 f"{_OWN_MOMENTUM}",
             ),
@@ -141,6 +146,7 @@ RECIPES: Mapping[str, TrainingRecipe] = MappingProxyType(
                 "holderrieth-scratch-sex",
                 {ALL: Schedule(SGD, 0.1, 0.9, 1e-3, epochs=150, step_epochs=30, step_factor=0.3), OUTPUT: _HEAD},
                 augmentation=PENG,
+                dropout=0.5,
                 source=f"{_HOLDERRIETH}: from scratch for sex, SGD .1, 150 to 300 epochs (here 150){_OWN_MOMENTUM}",
             ),
             TrainingRecipe(
@@ -220,7 +226,7 @@ def changed(recipe: TrainingRecipe, words: Mapping[str, str]) -> TrainingRecipe:
     recipe : TrainingRecipe
     words : mapping of str to str
         "all.learning_rate", "output.epochs" and so on for the schedule of a phase; without a phase
-        ("learning_rate") for that of both; "augmentation.noise"; "batch_size", "patience", "numbers".
+        ("learning_rate") for that of both; "augmentation.noise"; "batch_size", "patience", "dropout", "numbers".
 
     Raises
     ------
@@ -258,7 +264,8 @@ def changed(recipe: TrainingRecipe, words: Mapping[str, str]) -> TrainingRecipe:
     return recipe
 
 
-_OWN = ("batch_size", "patience", "numbers")
+_OWN = ("batch_size", "patience", "dropout", "numbers")
+_BELOW_ONE = ("dropout", "scale")
 _WORDS = {"optimiser": OPTIMISERS, "numbers": (REGRESSION, SOFT_BINS)}
 
 
@@ -282,7 +289,9 @@ def _value(name: str, text: str, like: Any) -> Any:
     except ValueError:
         value = float("nan")
     least = 1 if name.rpartition(".")[2] in ("batch_size", "epochs") else 0
-    if not least <= value < float("inf"):
+    most = 1 if name.rpartition(".")[2] in _BELOW_ONE else float("inf")
+    if not least <= value < most:
         what = "a whole number" if isinstance(like, int) else "a number"
-        raise AnalysisError(f"{name} must be {what} from {least}; got {text!r}; write, say, {name}={like}")
+        below = f" and below {most}" if most == 1 else ""
+        raise AnalysisError(f"{name} must be {what} from {least}{below}; got {text!r}; write, say, {name}={like}")
     return value

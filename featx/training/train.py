@@ -19,25 +19,17 @@ from featx.analysis.runs.runwriter import file_stems, slug, write_run
 from featx.errors import TrainingError
 from featx.networks.checkpoint import write_checkpoint
 from featx.networks.output import REGRESSION, Output
+from featx.networks.trained import check_keepable
 from featx.store import Failure
+from featx.training.arms import GIVEN
 from featx.training.cache import Cache
 from featx.training.card import card
 from featx.training.fit import Machine
-from featx.training.folds import Group, Wish, check_wish, repeat_for_seeds
+from featx.training.folds import Group, Wish, check_targets, check_wish, repeat_for_seeds
 from featx.training.result import make_result
-from featx.training.run import (
-    WEIGHTS,
-    Done,
-    Progress,
-    Source,
-    Task,
-    arms_of,
-    check_label,
-    make_network,
-    make_tasks,
-    run_tasks,
-    sheet_of,
-)
+from featx.training.run import WEIGHTS, Done, Progress, Task, arms_of, make_network, make_tasks, run_tasks
+from featx.training.seen import people_text
+from featx.training.source import Source, check_label, sheet_of
 
 _ANY = Output("any", REGRESSION, 1, (0.0, 1.0))
 
@@ -48,8 +40,8 @@ class Planned:
 
     Attributes
     ----------
-    plan : Plan
-        Its repeats count seeds.
+    plan, once : Plan
+        With repeats that count seeds, and without.
     wishes : tuple of Wish
         One for each arm, with the same seeds.
     tasks : tuple of tuple of Task
@@ -59,12 +51,22 @@ class Planned:
     """
 
     plan: Plan
+    once: Plan
     wishes: tuple[Wish, ...]
     tasks: tuple[tuple[Task, ...], ...]
     refused: tuple[tuple[str, str, TrainingError], ...]
 
 
-def plan_training(request: Request, wishes: Sequence[Wish], source: Source, workshop: Path, *, keep: bool) -> Planned:
+def plan_training(
+    request: Request,
+    wishes: Sequence[Wish],
+    source: Source,
+    workshop: Path,
+    *,
+    keep: bool,
+    machine: Machine,
+    voxels: Mapping[str, str],
+) -> Planned:
     """Decide who trains what, on which folds.
 
     Parameters
@@ -77,6 +79,9 @@ def plan_training(request: Request, wishes: Sequence[Wish], source: Source, work
         Where fits have their folders.
     keep : bool
         Whether a network is trained on all who train, to be kept.
+    machine : Machine
+    voxels : mapping of str to str
+        See `featx.training.folds.key_of`.
 
     Raises
     ------
@@ -86,15 +91,20 @@ def plan_training(request: Request, wishes: Sequence[Wish], source: Source, work
     check_request(request, has_heads=False)
     for wish in wishes:
         check_wish(wish)
-        sheet_of(source, (_ANY,))
+        wanted = sheet_of(source, (_ANY,))
+        if keep:
+            check_keepable(wanted)
         check_label(source, wish, request.targets)
-    plan = repeat_for_seeds(make_plan(request), len(wishes[0].seeds))
+    once = make_plan(request)
+    for wish in wishes:
+        check_targets(wish, once)
+    plan = repeat_for_seeds(once, len(wishes[0].seeds))
     tasks, refused = [], []
     for wish in wishes:
-        own, gone = make_tasks(plan, wish, source, workshop, keep=keep)
+        own, gone = make_tasks(plan, wish, source, workshop, keep=keep, machine=machine, voxels=voxels)
         tasks.append(tuple(own))
         refused += [(job.target.name, wish.arm.name, error) for group, error in gone for job in group.jobs]
-    return Planned(plan, tuple(wishes), tuple(tasks), tuple(refused))
+    return Planned(plan, once, tuple(wishes), tuple(tasks), tuple(refused))
 
 
 def train(
@@ -116,7 +126,7 @@ def train(
         own = [one for one in done if one.task.fit.arm == wish.arm]
         arms.append(arms_of(own, source.base.name, wish.seeds))
         failed += _failed(own)
-    return make_result(request, planned.plan, arms, failed), done
+    return make_result(request, (planned.plan, planned.once), arms, failed), done
 
 
 def _failed(done: Sequence[Done]) -> list[tuple[str, str, TrainingError]]:
@@ -187,6 +197,7 @@ def _fit_facts(done: Done) -> dict[str, Any]:
         "target": done.task.group.name,
         "arm": fit.arm.name,
         **_which(done.task),
+        "batch_norm": fit.batch_norm,
         "n_train": len(fit.train.image_ids),
         "n_validation": len(fit.validation.image_ids),
         "n_test": len(done.task.test),
@@ -211,13 +222,18 @@ def _keep(done: Sequence[Done], source: Source, folder: Path, facts: Mapping[str
         sheet = sheet_of(
             source,
             fit.outputs,
+            fit.recipe.dropout,
             name=slug(f"{source.base.name}.{one.task.group.name}-{fit.arm.name}"),
             training=trained_on(source, one),
             labels=tuple(job.target.name for job in one.task.group.jobs),
             age_range_years=_ages(one.task.group),
             n_parameters=sum(values.numel() for values in network.parameters()),
         )
-        write_checkpoint(folder / f"{stem}.safetensors", network, sheet, note=trained_on(source, one))
+        known = people_text(
+            one.task.group.participants[one.task.group.design.final.train],
+            source.request.weights if fit.arm.start == GIVEN else "",
+        )
+        write_checkpoint(folder / f"{stem}.safetensors", network, sheet, note=sheet.training, more=known)
         told = {**_fit_facts(one), "recipe": asdict(fit.recipe), "versions": facts["versions"]}
         (folder / f"{stem}.md").write_text(card(sheet, told), encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,11 @@ QUICK = ("--folds", 3, "--inner-folds", 3, "--bootstrap", 0, "--jobs", 1)
 
 
 @pytest.fixture
-def featx(study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """A function that runs the command in the study's folder, holds it to its exit code, gives what it printed."""
+def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """A function that runs the command in a folder, holds it to its exit code, gives what it printed."""
 
-    def call(*words: object, code: int = 0) -> str:
-        monkeypatch.chdir(study)
+    def call(folder: Path, *words: object, code: int = 0) -> str:
+        monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["featx", *map(str, words)])
         capsys.readouterr()
         try:
@@ -35,6 +36,12 @@ def featx(study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         return out if code in (0, 3) else err
 
     return call
+
+
+@pytest.fixture
+def featx(study: Path, type_in: Callable[..., str]) -> Callable[..., str]:
+    """The same in the study's folder."""
+    return functools.partial(type_in, study)
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ from featx_cli.console import progress
 from tests.conftest import make_set, phantom, write_features
 
 
-def featx(*words, cwd, code=0, env=None):
+def featx(*words, cwd, code=0):
     """Run the command in a process of its own, hold it to its exit code, give what it printed."""
     command = [sys.executable, "-W", "error", "-c", "from featx_cli.main import run; run()", *map(str, words)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=env)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == code, f"{words}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout if code in (0, 3) else done.stderr
 
@@ -25,13 +25,13 @@ def featx(*words, cwd, code=0, env=None):
 VERBS = ("index", "check", "extract", "fit", "curve", "predict", "report", "heads", "doctor", "demo", "networks")
 
 
-def test_help_teaches(tmp_path):
+def test_help_teaches(type_in, tmp_path):
     text = featx("--help", cwd=tmp_path)
     assert "featx index BRAINS/ -o images.csv\n" in text
     assert "130  interrupted" in text
     for verb in VERBS:
         assert verb in text
-        assert "Usage: featx " + verb in featx(verb, "--help", cwd=tmp_path)
+        assert "Usage: featx " + verb in type_in(tmp_path, verb, "--help")
 
 
 def test_version(tmp_path):
@@ -58,8 +58,6 @@ def job(tmp_path_factory):
     cut.write_bytes(cut.read_bytes()[:5000])
     out = {"index": featx("index", "mri", "-o", "images.csv", cwd=folder)}
     wanted = ("images.csv", "-n", "squeezenet1_0.imagenet@random:0", "--axis", "axial", "--slices", 2)
-    out["dry"] = featx("extract", *wanted, "-o", "f.h5", "--dry-run", cwd=folder)
-    assert not (folder / "f.h5").exists()
     out["extract"] = featx("extract", *wanted, "-o", "f.h5", cwd=folder, code=3)
     asked = (
         "--target",
@@ -83,7 +81,6 @@ def job(tmp_path_factory):
 def test_the_main_job(job):
     folder, out = job
     assert "40 images of 40 participants: images.csv" in out["index"]
-    assert "40 images, 0 done before, 40 to do, on" in out["dry"]
     assert "39 images extracted" in out["extract"]
     assert "1  truncated (the file ends before its data do)" in out["extract"]
     failures = pd.read_csv(folder / "f.failures.csv")
@@ -100,23 +97,31 @@ def test_the_main_job(job):
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
 
 
-def test_again_does_nothing_anew_and_a_mended_image_leaves_the_table(job):
+def test_a_dry_run_writes_nothing(job, type_in):
+    folder, _ = job
+    wanted = ("images.csv", "-n", "squeezenet1_0.imagenet@random:0", "--axis", "axial", "--slices", 2)
+    said = type_in(folder, "extract", *wanted, "-o", "dry.h5", "--dry-run")
+    assert "40 images, 0 done before, 40 to do, on" in said
+    assert not (folder / "dry.h5").exists()
+
+
+def test_again_does_nothing_anew_and_a_mended_image_leaves_the_table(job, type_in):
     folder, _ = job
     wanted = ("images.csv", "-n", "squeezenet1_0.imagenet@random:0", "--axis", "axial", "--slices", 2, "-o", "f.h5")
-    again = featx("extract", *wanted, cwd=folder, code=3)
+    again = type_in(folder, "extract", *wanted, code=3)
     assert "40 images, 39 done before, 1 to do" in again
     one = folder / "copy.h5"
     one.write_bytes((folder / "f.h5").read_bytes())
     write_volume(folder / "mended/sub-07_T1w.nii.gz", phantom(seed=7), grid_affine(MNI152_2MM))
     table = (folder / "images.csv").read_text().replace("mri/sub-07/anat/", "mended/")
     (folder / "mended.csv").write_text(table)
-    mended = featx("extract", "mended.csv", *wanted[1:-1], "copy.h5", cwd=folder)
+    mended = type_in(folder, "extract", "mended.csv", *wanted[1:-1], "copy.h5")
     assert "1 images extracted" in mended
     assert not (folder / "copy.failures.csv").exists()
     assert store.read_failures(one) == []
 
 
-def test_predict(job):
+def test_predict(job, type_in):
     folder, _ = job
     head = next((folder / "run/heads").glob("sex--logistic--*.npz"))
     out = featx("predict", head, "f.h5", "--allow-training-people", "-o", "out/p.csv", cwd=folder)
@@ -124,8 +129,8 @@ def test_predict(job):
     table = pd.read_csv(folder / "out/p.csv")
     assert list(table.columns)[-4:] == ["predicted", "probability_F", "probability_M", "was_trained_on"]
     wanted = ("images.csv", "-n", "squeezenet1_0.imagenet@random:1", "--axis", "axial", "--slices", 2)
-    featx("extract", *wanted, "-o", "other.h5", cwd=folder, code=3)
-    refused = featx("predict", head, "other.h5", cwd=folder, code=2)
+    type_in(folder, "extract", *wanted, "-o", "other.h5", code=3)
+    refused = type_in(folder, "predict", head, "other.h5", code=2)
     assert "squeezenet1_0.imagenet@random-0" in refused
     assert "squeezenet1_0.imagenet@random-1" in refused
 
@@ -161,7 +166,7 @@ def test_the_same_seed_gives_the_same_bytes(job):
         (("predict", "f.h5", "f.h5"), "f.h5"),
     ],
 )  # fmt: skip
-def test_a_wrong_call_is_one_sentence_and_exit_code_2(tmp_path, words, sentence):
+def test_a_wrong_call_is_one_sentence_and_exit_code_2(type_in, tmp_path, words, sentence):
     ids = [f"sub-{at:02d}" for at in range(30)]
     write_features(tmp_path / "f.h5", make_set("n/axial/t/mean", ids))
     (tmp_path / "half.h5").write_bytes((tmp_path / "f.h5").read_bytes()[:4000])
@@ -170,29 +175,29 @@ def test_a_wrong_call_is_one_sentence_and_exit_code_2(tmp_path, words, sentence)
     (tmp_path / "people.csv").write_text(
         "participant_id,age\n" + "".join(f"{one},{at}\n" for at, one in enumerate(ids))
     )
-    said = featx(*words, cwd=tmp_path, code=2)
+    said = type_in(tmp_path, *words, code=2)
     assert said.startswith("featx: ")
     assert len(said.strip().splitlines()) == 1
     assert sentence in said
 
 
-def test_few_people_are_a_reason_not_a_crash(tmp_path):
+def test_few_people_are_a_reason_not_a_crash(type_in, tmp_path):
     ids = [f"sub-{at:02d}" for at in range(30)]
     write_features(tmp_path / "f.h5", make_set("n/axial/t/mean", ids))
     rows = [f"{one},{at},{at if at < 3 else ''},{at % 2}" for at, one in enumerate(ids)]
     (tmp_path / "people.csv").write_text("participant_id,age,rare,sex\n" + "\n".join(rows) + "\n")
     asked = ("--target", "rare", "--target", "age", "--target", "sex")
-    out = featx("fit", "f.h5", "people.csv", *asked, "--folds", 3, "-o", "run", cwd=tmp_path, code=3)
+    out = type_in(tmp_path, "fit", "f.h5", "people.csv", *asked, "--folds", 3, "-o", "run", code=3)
     assert "rare: too-few-people" in out
     assert set(pd.read_csv(tmp_path / "run/scores.csv")["target"]) == {"age", "sex"}
     exclusions = pd.read_csv(tmp_path / "run/exclusions.csv")
     assert {"too-few-people"} <= set(exclusions[exclusions["target"] == "rare"]["code"])
 
 
-def test_an_index_with_files_that_are_not_there(tmp_path):
+def test_an_index_with_files_that_are_not_there(type_in, tmp_path):
     (tmp_path / "t.csv").write_text("participant_id,path\nb,b.nii\na,a.nii\n")
     (tmp_path / "a.nii").write_bytes(b"x")
-    out = featx("index", "t.csv", "-o", "images.csv", cwd=tmp_path, code=3)
+    out = type_in(tmp_path, "index", "t.csv", "-o", "images.csv", code=3)
     assert "1 of them cannot be opened" in out
     assert pd.read_csv(tmp_path / "images.csv")["image_id"].tolist() == ["a", "b"]
     assert pd.read_csv(tmp_path / "images.missing.csv")["code"].tolist() == ["missing-file"]
@@ -211,10 +216,11 @@ def test_extract_without_torch_says_what_to_install(tmp_path):
     assert "pip install 'featx[torch]'" in done.stderr
 
 
-def test_a_dry_run_downloads_nothing(tmp_path):
+def test_a_dry_run_downloads_nothing(type_in, tmp_path, monkeypatch):
     (tmp_path / "images.csv").write_text("participant_id,path\na,a.nii\n")
-    home = {"FEATX_HOME": str(tmp_path / "home"), "PATH": "/usr/bin", "HOME": str(tmp_path)}
-    out = featx("extract", "images.csv", "-n", "sfcn.ukb_age", "--dry-run", cwd=tmp_path, env=home)
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    out = type_in(tmp_path, "extract", "images.csv", "-n", "sfcn.ukb_age", "--dry-run")
     assert "after downloading https://" in out
     assert not (tmp_path / "home").exists()
 
@@ -228,7 +234,7 @@ def test_progress_says_rate_and_time_left(capsys):
 
 def test_the_demo(tmp_path):
     """Torch's and nilearn's warnings are theirs: only the exit code and what is made count here."""
-    command = [sys.executable, "-c", "from featx_cli.main import run; run()", "demo", "-o", "demo", "--people", "40"]
+    command = [sys.executable, "-c", "from featx_cli.main import run; run()", "demo", "-o", "demo", "--people", "20"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "$ featx fit demo/features.h5 demo/brains/participants.tsv --target age --target sex" in done.stdout

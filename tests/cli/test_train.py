@@ -61,7 +61,7 @@ def test_arms_are_scored_on_the_folds_of_another_run_and_the_report_shows_them(t
     second = tmp_path / "second"
     said = train(
         *("-t", "age", "--arm", "head-only", "--arm", "full", "--splits", first / "splits.csv", "--seeds", 2),
-        *("--batch-norm", "adapt", "-o", second),
+        *("-o", second),
     )
     assert "12 networks trained" in said
     table = predictions(second)
@@ -77,7 +77,10 @@ def test_arms_are_scored_on_the_folds_of_another_run_and_the_report_shows_them(t
     run = read_run(second)
     assert set(run.scores["head"]) == {"baseline", "head-only", "full"}
     told = json.loads((second / "training.json").read_text())
-    assert (told["batch_norm"], len(told["fits"])) == ("adapt", 12)
+    assert [one["batch_norm"] for one in told["fits"]] == ["eval"] * 12
+    splits = pd.read_csv(second / "splits.csv")  # which seeds are no part of
+    assert splits.equals(pd.read_csv(first / "splits.csv"))
+    assert run.facts["targets"][0]["n_seeds"] == 2
     curves = pd.read_csv(second / "training_curves.csv")
     assert list(curves) == schema.names(schema.TRAINING_CURVES)
     assert len(curves) == 36
@@ -139,6 +142,30 @@ def test_processes_change_nothing_and_done_fits_are_not_done_again(train, tmp_pa
     assert (one / "predictions/age.csv").read_bytes() == bytes_before
 
 
+def test_batch_norms_are_adapted_where_the_network_stands_still(train, tmp_path):
+    train("-t", "age", "--arm", "head-only", "--batch-norm", "adapt", "-o", tmp_path / "run")
+    fits = json.loads((tmp_path / "run/training.json").read_text())["fits"]
+    assert {one["batch_norm"] for one in fits} == {"adapt"}
+
+
+def test_changed_images_and_another_arithmetic_are_trained_anew(featx, study, images, tmp_path):
+    table = pd.read_csv(study / "images.csv")
+    for at in range(12):
+        path = tmp_path / f"{at}.nii"
+        path.write_bytes(images[at].path.read_bytes())
+        table.loc[at, "path"] = str(path)
+    table.iloc[:12].to_csv(tmp_path / "images.csv", index=False)
+    words = ("-t", "sex", "--arm", "head-only", "-o", tmp_path / "run", "--folds", 2, "--inner-folds", 2)
+    quick = [one for one in QUICK if one not in ("--folds", "--inner-folds")]
+    call = functools.partial(featx, "train", tmp_path / "images.csv", "people.csv", *NETWORK, *quick[2:], *words)
+    call()
+    n_before = len(list((tmp_path / "run.fits").rglob("answer.json")))
+    call("--precision", "bf16-mixed")
+    (tmp_path / "3.nii").write_bytes(images[20].path.read_bytes())
+    call()
+    assert len(list((tmp_path / "run.fits").rglob("answer.json"))) == 3 * n_before == 6
+
+
 def test_a_dry_run_trains_and_writes_nothing(train, tmp_path):
     said = train("-t", "age", "-t", "sex", "--arm", "two-stage", "--dry-run", "-o", tmp_path / "run")
     assert "two-stage: first a new last layer, then everything, more gently; 6 networks, at most 36 epochs" in said
@@ -176,6 +203,14 @@ def test_a_damaged_image_is_a_row_and_the_others_train(featx, study, tmp_path):
         (("--set", "epochs=0"), "epochs must be a whole number from 1; got '0'"),
         (("--set", "output.optimiser=newton"), "output.optimiser must be known; 'newton' is not"),
         (("--set", "augmentation.mirror=yes"), "augmentation.mirror must be true or false; got 'yes'"),
+        (("--seeds", "2024"), "--seeds must be a number of seeds up to 100, or a list of them; got 2024"),
+        (("--strategy", "magic"), "a strategy must be one of Lightning's; 'magic' is not"),
+        (("--jobs", "2", "--devices", "2"), "several networks at a time must have a device each"),
+        (("--batch-norm", "adapt"), "the arm 'full' trains all of it; leave --batch-norm out"),
+        (("--balance", "weights"), "classes of unequal size need a target of classes; 'age' have none"),
+        (("--together", "--loss-weight", "agee=0"), "a loss weight must be of a target; 'agee' is none"),
+        (("--loss-weight", "age=0"), "loss weights are for targets that are trained together"),
+        (("--set", "augmentation.scale=1.1"), "augmentation.scale must be a number from 0 and below 1; got '1.1'"),
         (("--seeds", "many"), "--seeds must be a number of seeds, or a list of them; got 'many'"),
         (("--loss-weight", "age=-1"), "a weight in the loss must be a number from 0; got '-1' for 'age'"),
         (("--aggregation", "mean"), "an aggregation must be of slices that go through a network one by one"),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,7 @@ from featx.images.index import index_images
 from featx.images.volume import MNI152_2MM, grid_affine, write_volume
 from featx.networks.look import to_volumes
 from tests.conftest import make_set, phantom, write_features
-
-SMALL = {"taps": ["fire2", "fire5"], "views": ["axial"], "n_slices": 2}
+from tests.extraction.running import SMALL, extract_to_its_end, extracting
 
 
 def _job(seed=0, network="squeezenet1_0.imagenet", **asked):
@@ -360,46 +360,21 @@ def test_load_ahead_hands_errors_on():
 
 # --- interruptions --------------------------------------------------------------------------------------------
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from featx.extraction.engine import Running, extract
-from featx.extraction.job import load_job
-from featx.extraction.parts import collect
-from featx.extraction.plan import make_request
-from featx.images.index import index_images
-job = load_job(make_request("squeezenet1_0.imagenet", weights="random:0", taps=["fire2", "fire5"], views=["axial"],
-                            n_slices=2), "cpu", Path("unused"))
-print("ready", flush=True)
-extract(index_images(sys.argv[1]), [job], Path(sys.argv[2]), device="cpu", running=Running(part_seconds=0),
-        on_progress=lambda tally: print(tally.finished, flush=True))
-"""
-
-
-def _unbroken(source, output):
-    """A run to its end, in a process like those that are killed; the progress it told."""
-    command = [sys.executable, "-c", SCRIPT, str(source), str(output)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[1:]
-
 
 def test_killed_at_any_moment_and_run_again_equals_an_unbroken_run(brains, tmp_path):
     folder = brains(12)
     output = tmp_path / "f.h5"
     for kill_after in (1, 2, 4):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder), str(output)], stdout=subprocess.PIPE, text=True
-        )
-        for line in process.stdout:
-            if line.strip() == str(kill_after):
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        process.stdout.close()
-        assert process.wait() == -signal.SIGKILL
+        with extracting(folder, output) as (process, told):
+            while next(told) != kill_after:
+                pass
+            process.kill()
+        assert process.exitcode == -signal.SIGKILL
         assert not output.exists()
     parts = list((tmp_path / "f.h5.parts").glob("part-*.h5"))
     assert len(parts) >= 1 + 2 + 4 - 3
-    assert len(_unbroken(folder, output)) == 12 - len(parts)
-    assert len(_unbroken(folder, tmp_path / "whole.h5")) == 12
+    assert len(extract_to_its_end(folder, output)) == 12 - len(parts)
+    assert len(extract_to_its_end(folder, tmp_path / "whole.h5")) == 12
     _same(_features(output), _features(tmp_path / "whole.h5"))
     assert not (tmp_path / "f.h5.parts").exists()
 
@@ -432,12 +407,11 @@ def test_an_interruption_keeps_what_is_finished(brains, tmp_path):
 def test_many_writers_for_one_output(brains, tmp_path):
     folder = brains(6)
     output = tmp_path / "f.h5"
-    _unbroken(folder, tmp_path / "whole.h5")
+    extract_to_its_end(folder, tmp_path / "whole.h5")
     globs = [f"{folder}/sub-0{one}/anat/*.nii.gz" for one in ("[01]", "[23]", "[45]")]
-    writers = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT, one, str(output)], stdout=subprocess.DEVNULL) for one in globs
-    ]
-    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    with ExitStack() as all_of_them:
+        writers = [all_of_them.enter_context(extracting(one, output)) for one in globs]
+    assert [writer.exitcode for writer, _ in writers] == [0, 0, 0]
     _same(_features(output), _features(tmp_path / "whole.h5"))
 
 

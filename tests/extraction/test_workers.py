@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,14 +17,16 @@ from featx.extraction.engine import Running, extract
 from featx.extraction.job import load_job
 from featx.extraction.loading import Need, load_image
 from featx.extraction.plan import make_request
-from featx.extraction.workers import Pool, can_share, count_slots, load_into_slot, processes, slot_bytes
+from featx.extraction.workers import Pool, can_share, count_slots, processes, slot_bytes
 from featx.images.image import Image
 from featx.images.index import index_images
 from featx.images.volume import MNI152_2MM
 from featx.networks import recipes
 from featx.networks.recipe import to_grey
 from featx.networks.sheet import Recipe
-from tests.extraction.test_engine import SMALL, _features, _same
+from tests.extraction.deadly import load_or_die
+from tests.extraction.running import SMALL
+from tests.extraction.test_engine import _features, _same
 
 pytestmark = pytest.mark.skipif(not can_share(), reason="anonymous shared files need Linux")
 
@@ -76,15 +77,6 @@ def test_voxels_stay_until_their_slot_is_given_back(brains):
     assert len(held) == 6
 
 
-def _deadly(slot, image, needs):
-    """What a worker does: some images kill it, some only once."""
-    once = Path(image.path).parent / f"{image.image_id}.once"
-    if image.session_id == "deadly" or (image.session_id == "once" and not once.exists()):
-        once.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return load_into_slot(slot, image, needs)
-
-
 def test_a_worker_that_dies_costs_only_the_image_that_kills_it_alone(brains, tmp_path):
     found = index_images(str(brains(6)))
     fate = ["", "deadly", "", "once", "", ""]
@@ -92,7 +84,7 @@ def test_a_worker_that_dies_costs_only_the_image_that_kills_it_alone(brains, tmp
         Image(one.image_id, one.participant_id, how, "", one.path) for one, how in zip(found, fate, strict=True)
     ]
     with processes(2, count_slots(2, 1), slot_bytes([VOXELS, VOXELS])) as made:
-        pool = Pool(2, made.memories, _deadly)
+        pool = Pool(2, made.memories, load_or_die)
         taken = _taken(pool.load((image, NEEDS) for image in images))
         pool.close()
     assert [image.image_id for image, _, _ in taken] == [image.image_id for image in images]

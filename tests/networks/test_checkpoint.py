@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from featx.errors import WeightsError
 from featx.networks import NETWORKS, get_network
 from featx.networks.checkpoint import (
+    copy_checkpoint,
     read_checkpoint,
     read_converted,
     read_facts,
@@ -23,6 +24,7 @@ from featx.networks.checkpoint import (
 )
 from featx.networks.download import CONVERTED
 from featx.networks.sheet import Weights
+from featx.networks.told import read_told
 from tests.serving import Page, Tiny, serve, tiny_sheet, tiny_state, weights_of
 
 STATE = tiny_state()
@@ -321,3 +323,18 @@ def test_every_official_file_is_of_a_known_form(name):
     assert weights.url.startswith("https://")
     assert weights.digest.partition(":")[0] in ("sha256", "git-blob-sha1")
     assert weights.licence
+
+
+def test_further_text_stands_in_a_checkpoint_and_its_copies(tmp_path):
+    sheet = tiny_sheet()
+    write_checkpoint(tmp_path / "a.safetensors", Tiny(), sheet, note="", more={"featx-people": "[]"})
+    copy_checkpoint(tmp_path / "a.safetensors", tmp_path / "b.safetensors", "other")
+    for name in ("a", "b"):
+        assert read_told(tmp_path / f"{name}.safetensors")["featx-people"] == "[]"
+    assert read_facts(tmp_path / "b.safetensors")["name"] == "other"
+
+
+def test_facts_that_are_nested_too_deep_are_damage(tmp_path):
+    save_file(STATE, tmp_path / "a.safetensors", metadata={"featx-network": "[" * 100_000})
+    with pytest.raises(WeightsError, match=r"must be a checkpoint of tensors; .*a.safetensors is not \("):
+        read_facts(tmp_path / "a.safetensors")

@@ -10,7 +10,17 @@ import pytest
 from featx.errors import NetworkError
 from featx.images.volume import MNI152_1MM, MNI152_2MM, NATIVE_1MM, Grid
 from featx.networks import NETWORKS, get_network
-from featx.networks.described import EXAMPLE, LOOKS, OPTIONAL, example, facts_of, own_sheet, read_recipe, sheet_from
+from featx.networks.described import (
+    EXAMPLE,
+    LOOKS,
+    OPTIONAL,
+    TRAINED,
+    example,
+    facts_of,
+    own_sheet,
+    read_recipe,
+    sheet_from,
+)
 from featx.networks.look import STEPS
 from featx.networks.recipe import describe
 from featx.networks.sheet import Recipe, Step, Tap, View
@@ -324,3 +334,26 @@ def test_a_file_that_is_no_recipe(tmp_path, content):
         NetworkError, match=r"a recipe must be a TOML file; .*r.toml is not .* such as: takes = \"vol"
     ):
         read_recipe(path)
+
+
+def test_facts_that_are_nested_too_deep(tmp_path):
+    deep = 1
+    for _ in range(5000):
+        deep = [deep]
+    facts = facts_of(get_network("sfcn.ukb_age"))
+    for change in ({"arguments": {"channels": deep}}, {"takes": deep}):
+        with pytest.raises(NetworkError, match="the facts of mine must not be nested deeper than a sheet is"):
+            sheet_from({**facts, **change}, "mine")
+    with pytest.raises(NetworkError, match="the facts of mine must hold those of the network inside, as JSON"):
+        sheet_from({**facts, "architecture": TRAINED, "arguments": {"base": "[" * 100_000}}, "mine")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(NetworkError, match="a recipe must be a TOML file"):
+        read_recipe(tmp_path / "deep.toml")
+
+
+@pytest.mark.parametrize("character", ["\n", "\x1b", "\x9b", "\u2028"])
+def test_texts_that_a_terminal_would_obey(character):
+    facts = facts_of(get_network("sfcn.ukb_age"))
+    with pytest.raises(NetworkError, match="'training' of the facts of mine must be a text of one line without"):
+        sheet_from({**facts, "training": f"our{character}brains"}, "mine")
+    assert sheet_from({**facts, "training": "Größe, 脳"}, "mine").training == "Größe, 脳"

@@ -178,11 +178,61 @@ def test_every_entry_refuses_another_grid():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_architecture_has_the_taps_that_its_sheet_promises(name):
+def test_every_architecture_is_what_its_sheet_says(name):
     """On the meta device: no numbers, so that the largest network costs nothing."""
     sheet = get_network(name)
     network = hollow(**sheet.arguments)
     assert not any(module.training for module in network.modules())
+    _check_state_dict(network, sheet)
+    _check_batch_norms(network, sheet)
+    _check_taps(network, sheet)
+
+
+def _check_state_dict(network, sheet):
+    """Names and shapes are torchvision's."""
+    arguments = dict(sheet.arguments)
+    arguments |= {"init_weights": False} if _model(sheet).startswith(("googlenet", "incep")) else {}
+    with Hollow():
+        plain = torchvision.models.get_model(arguments.pop("model"), weights=None, **arguments)
+    assert {key: values.shape for key, values in network.state_dict().items()} == {
+        key: values.shape for key, values in plain.state_dict().items()
+    }
+    assert sum(values.numel() for values in network.parameters()) == sheet.n_parameters
+
+
+def _check_batch_norms(network, sheet):
+    """Those that are registered behind a convolution are fed by it: folding by the order of registration is right."""
+    given, wrong, hooks = {}, [], []
+    for parent in network.modules():
+        for (_, convolution), (path, norm) in pairwise(parent.named_children()):
+            if isinstance(convolution, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                hooks.append(
+                    convolution.register_forward_hook(lambda module, inputs, output: given.update({module: output}))
+                )
+                hooks.append(
+                    norm.register_forward_pre_hook(
+                        lambda module, inputs, before=convolution, path=path: (
+                            wrong.append(path) if given[before] is not inputs[0] else None
+                        )
+                    )
+                )
+    size = sheet.recipe.views[0].steps[1].settings["size"]
+    x = torch.empty((1, 3, *([FRAMES] if sheet.takes == CLIP else []), size, size), device="meta")
+    if sheet.stem:
+        stem = network.get_submodule(sheet.stem)
+        hooks.append(
+            stem.register_forward_pre_hook(
+                lambda module, inputs: wrong.append("stem") if inputs[0] is not x else None
+            )
+        )
+    network(x)
+    assert not wrong
+    for hook in hooks:
+        hook.remove()
+
+
+def _check_taps(network, sheet):
+    """They are there, as wide as promised."""
     read = make_reader(network, sheet, list(sheet.taps), sheet.poolings)
     count = FRAMES if sheet.takes == CLIP else 1
     rows = read(torch.empty(1, 1, 91, 109, 91, device="meta"), _view(sheet, count))
@@ -190,30 +240,6 @@ def test_every_architecture_has_the_taps_that_its_sheet_promises(name):
     for (tap, pooling), values in rows.items():
         width = sheet.taps[tap].width
         assert values.shape == ((1, 1, width) if pooling == "slices" else (1, width)), (tap, pooling)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_batch_norms_registered_behind_a_convolution_are_fed_by_it(name):
-    """So that folding by the order of registration is right in every architecture."""
-    sheet = get_network(name)
-    network = hollow(**sheet.arguments)
-    given, wrong = {}, []
-    for parent in network.modules():
-        for (_, convolution), (path, norm) in pairwise(parent.named_children()):
-            if isinstance(convolution, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
-                convolution.register_forward_hook(lambda module, inputs, output: given.update({module: output}))
-                norm.register_forward_pre_hook(
-                    lambda module, inputs, before=convolution, path=path: (
-                        wrong.append(path) if given[before] is not inputs[0] else None
-                    )
-                )
-    size = sheet.recipe.views[0].steps[1].settings["size"]
-    x = torch.empty((1, 3, *([FRAMES] if sheet.takes == CLIP else []), size, size), device="meta")
-    if sheet.stem:
-        stem = network.get_submodule(sheet.stem)
-        stem.register_forward_pre_hook(lambda module, inputs: wrong.append("stem") if inputs[0] is not x else None)
-    network(x)
-    assert not wrong
 
 
 # --- the light ones, in numbers -------------------------------------------------------------------------------
@@ -479,19 +505,6 @@ def test_files_in_their_published_form_are_loaded(name, old, tmp_path):
     torch.save(published, tmp_path / "published.pth")
     loaded = load_network(sheet, str(tmp_path / "published.pth"), tmp_path).network.state_dict()
     assert all(torch.equal(loaded[key], values) for key, values in state.items())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_state_dicts_are_those_of_torchvision(name):
-    sheet = get_network(name)
-    arguments = dict(sheet.arguments) | ({"init_weights": False} if name.startswith(("googlenet", "incep")) else {})
-    with Hollow():
-        plain = torchvision.models.get_model(arguments.pop("model"), weights=None, **arguments)
-    ours = hollow(**sheet.arguments)
-    assert {key: values.shape for key, values in ours.state_dict().items()} == {
-        key: values.shape for key, values in plain.state_dict().items()
-    }
-    assert sum(values.numel() for values in ours.parameters()) == sheet.n_parameters
 
 
 def test_inception_takes_pictures_in_the_scaling_of_the_paper():

@@ -21,7 +21,15 @@ from featx.networks.look import look
 from featx.networks.output import CLASSES, ORDINAL, REGRESSION, SOFT_BINS, Output
 from featx.networks.reading import make_reader
 from featx.networks.sheet import Recipe, Step, Tap, View
-from featx.networks.trained import default_tap, innermost, inside, read_inside, trained_sheet
+from featx.networks.trained import (
+    check_keepable,
+    default_tap,
+    innermost,
+    inside,
+    outputs_from,
+    read_inside,
+    trained_sheet,
+)
 from featx.networks.weights import build, load_network
 from featx.networks.winograd import PlaneConvolution
 from featx.training.trunk import find_idle
@@ -489,3 +497,20 @@ def test_a_file_that_names_another_tap_is_refused():
     sheet = make_sheet(small_sfcn())
     with pytest.raises(NetworkError, match="must be trained from a tap of its sheet; 'decode' is none"):
         build(replace(sheet, arguments={**sheet.arguments, "tap": "decode"}))
+
+
+def test_outputs_that_are_nested_too_deep_are_refused():
+    with pytest.raises(NetworkError, match="must be a list of tables in JSON"):
+        outputs_from("[" * 100_000, "net")
+
+
+def test_what_a_file_could_not_say_is_not_kept():
+    check_keepable(make_sheet(small_sfcn()))
+    check_keepable(small_sfcn())
+    for sheet in (own_base(), make_sheet(own_base())):
+        with pytest.raises(
+            NetworkError, match=r"must be made of featx's own code, for file:PATH runs no other; .*--no-keep"
+        ):
+            check_keepable(sheet)
+    with pytest.raises(NetworkError, match="must be a text of one line"):
+        check_keepable(replace(small_sfcn(), training="a\nb"))

@@ -269,3 +269,29 @@ def test_the_real_imagenet_weights(data, tmp_path):
         if values.numel() > 10_000:
             assert abs(redrawn[name].std() / values.std() - 1) < 0.05
             assert abs(np.corrcoef(redrawn[name].ravel(), values.ravel())[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize(
+    "stem, got", [("features.99", "none"), ("features.1", "ReLU"), ("features.3.squeeze", "Conv2d")]
+)
+def test_a_stem_that_is_not_the_first_convolution(stem, got):
+    sheet = replace(get_network("squeezenet1_0.imagenet"), name="mine", stem=stem)
+    with pytest.raises(
+        NetworkError, match=f"takes red, green and blue; {stem!r} of mine is {got}; leave the sheet's"
+    ):
+        build(sheet)
+
+
+def test_a_file_of_another_network_is_refused_before_memory_is_taken(tmp_path):
+    """What a file says of its sizes is held against its tensors first: this network would take 8 TB."""
+    sheet = replace(get_network("sfcn.narrow"), arguments={"channels": (1_000_000, 270_000), "n_outputs": 2})
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"weights must fit sfcn.narrow, tensor by tensor; .* missing .* unknown"):
+        load_network(sheet, str(tmp_path / "a.safetensors"), tmp_path)
+
+
+def test_a_network_that_needs_numbers_to_be_built_is_loaded_all_the_same(tmp_path):
+    sheet = get_network("regnet_x_400mf.imagenet")
+    network = load_network(sheet, "random:1", tmp_path)
+    torch.save(network.network.state_dict(), tmp_path / "a.pth")
+    assert load_network(sheet, str(tmp_path / "a.pth"), tmp_path).sha256 == network.sha256

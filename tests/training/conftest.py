@@ -14,7 +14,7 @@ from featx.images.volume import MNI152_2MM, grid_affine, write_volume
 from featx.networks import get_network
 from featx.networks.sheet import Step, View
 from featx.training.cache import fill_cache
-from featx.training.run import Source, need_of
+from featx.training.source import Source, need_of
 
 N = 30
 SMALL = View("volume", (Step("shrink", {"factor": 8}),))

@@ -58,7 +58,7 @@ def test_every_row_comes_once_with_its_voxels_and_labels(read, batch_size, sizes
     for batch in found:
         rows = [int(image_id[-2:]) for image_id in batch.image_ids]
         np.testing.assert_array_equal(batch.labels.numpy(), LABELS[rows].astype(np.float32))  # NaN stays
-        assert batch.labels.dtype == torch.float32
+        assert batch.labels.dtype == torch.float64
         volumes = to_volumes(batch.packed, "cpu")
         assert volumes.shape == (len(rows), 1, 5, 3, 2)
         assert volumes[:, 0, 0, 0, 0].tolist() == [row / 2 for row in rows]

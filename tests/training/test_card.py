@@ -73,7 +73,7 @@ def test_a_card_says_all_that_is_known():
         "(from 0) was kept",
         "- phase all: sgd, learning rate 0.003, times 0.3 every 30, momentum 0.9, weight decay 0.001, at most 50 "
         "epochs; epoch 31 (from 0) was kept",
-        "- batches of 8; augmentation shift_voxels 2, mirror True",
+        "- batches of 8; augmentation shift_voxels 2, mirror True, in phase all",
         "- weights in the loss: age 1.0, sex 0.5",
         "- validation loss of what was kept: 2.195",
         "- seed 4; 2.5 minutes on cuda, bf16-mixed",
@@ -134,3 +134,19 @@ def test_every_number_that_is_not_the_recipes_is_told_of_phases_that_ran():
 def test_where_a_network_need_not_be_registered_the_card_says_so():
     text = card(sheet_of(AGE, base="sfcn_multi.leonardsen2025"), FACTS)
     assert "1 mm; a brain without its skull, registered or not" in text
+
+
+def test_a_network_that_stands_still_is_not_said_to_have_been_augmented():
+    assert RECIPES["sfcn-scratch"].augmentation.mirror
+    words = {"augmentation.noise": "0.1", "output.epochs": "5"}
+    facts = {**FACTS, "recipe": asdict(changed(RECIPES["sfcn-scratch"], words)), "batch_norm": "adapt"}
+    still = card(sheet_of(AGE), {**facts, "arm": "head-only"}).splitlines()
+    assert "- batches of 8; augmentation none" in still
+    assert (
+        "- while the network stands still, its batch norm is estimated anew on the training images (adapt)" in still
+    )
+    assert not any("augmentation.noise" in line for line in still)
+    moves = card(sheet_of(AGE), {**facts, "arm": "full"})
+    assert "- batches of 8; augmentation shift_voxels 2, mirror True, noise 0.1\n" in moves
+    assert "batch norm" not in moves
+    assert "its batch norm is as it was pretrained (eval)" in card(sheet_of(AGE), {**FACTS, "batch_norm": "eval"})

@@ -1,6 +1,7 @@
 """One fit: it learns, it goes on where it was, it is a plain loop of torch, and it fails with a sentence."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from featx.training.arms import ALL, OUTPUT, get_arm
 from featx.training.batches import order_rows
 from featx.training.cache import read_packed
 from featx.training.fit import ADAPT, Fit, Machine, People
-from featx.training.fitting import BEST, LAST, columns_of, fit_network
+from featx.training.fitting import LAST, best_path, columns_of, fit_network, too_large
 from featx.training.module import Training
 from featx.training.outputs import make_output
 from featx.training.run import make_network
@@ -67,7 +68,7 @@ def test_a_fit_learns_and_its_weights_are_those_of_the_best_epoch(fit, source, c
     assert [row["epoch"] for row in fitted.curves] == list(range(16))
     assert fitted.epochs == {ALL: int(np.argmin(losses))}
     assert min(losses) < 0.35  # of a variance of 1
-    kept = load_file(tmp_path / ALL / BEST)
+    kept = load_file(best_path(tmp_path / ALL, fitted.epochs[ALL]))
     for name, values in network.state_dict().items():
         assert torch.equal(values.contiguous(), kept[name])
     predicted = answers(network, source, cache, people)[1:6, 0]  # the first has no age
@@ -109,7 +110,7 @@ def test_the_weights_are_those_of_a_plain_loop(people, source, cache, tmp_path):
 def test_what_was_interrupted_goes_on_and_ends_as_an_unbroken_fit(at, people, source, cache, tmp_path):
     """With draws of every kind: order, augmentation, dropout."""
     recipe = replace(RECIPE, augmentation=Augmentation(shift_voxels=2, mirror=True, noise=0.1))
-    fit, source = make_fit(people, recipe=recipe), replace(source, dropout=0.3)
+    fit = make_fit(people, recipe=replace(recipe, dropout=0.3))
     whole, told = trained(fit, source, cache, tmp_path / "whole")
 
     def stop(done, _most, _note):
@@ -154,7 +155,7 @@ def test_two_stages_are_one_after_the_other_and_the_first_moves_the_last_layer_a
     start = make_network(source, fit)
     _, fitted = trained(fit, source, cache, tmp_path)
     assert [row["phase"] for row in fitted.curves] == [OUTPUT] * 4 + [ALL] * 4
-    first, second = (load_file(tmp_path / phase / BEST) for phase in (OUTPUT, ALL))
+    first, second = (load_file(best_path(tmp_path / phase, fitted.epochs[phase])) for phase in (OUTPUT, ALL))
     for name, values in start.state_dict().items():
         if name.startswith("network."):
             assert torch.equal(values, first[name]), name
@@ -166,8 +167,8 @@ def test_two_stages_are_one_after_the_other_and_the_first_moves_the_last_layer_a
 
 def test_batch_norm_is_adapted_to_the_training_images_and_to_no_others(people, source, cache, tmp_path):
     fit = make_fit(people, "head-only", batch_norm=ADAPT)
-    trained(fit, source, cache, tmp_path / "adapted")
-    kept = load_file(tmp_path / "adapted" / OUTPUT / BEST)
+    _, fitted = trained(fit, source, cache, tmp_path / "adapted")
+    kept = load_file(best_path(tmp_path / "adapted" / OUTPUT, fitted.epochs[OUTPUT]))
     network = make_network(source, fit).eval()
     volumes = torch.cat([to_volumes([read_packed(cache, one)], "cpu") for one in fit.train.image_ids])
     inputs = network.network.feature_extractor.conv_0[0](look(volumes, source.view.steps))
@@ -177,11 +178,15 @@ def test_batch_norm_is_adapted_to_the_training_images_and_to_no_others(people, s
     )
 
 
-def test_accumulated_parts_make_the_same_steps(people, cache, source, tmp_path):
-    """Where no batch norm looks at a whole batch: the last layer alone."""
-    fit = make_fit(people, "head-only")
-    whole, _ = trained(fit, source, cache, tmp_path / "whole")
-    parts, _ = trained(fit, source, cache, tmp_path / "parts", machine=Machine(accumulate=2))
+@pytest.mark.parametrize("n_parts", [2, 3, 9])
+def test_accumulated_parts_make_the_same_steps(n_parts, people, cache, source, tmp_path):
+    """Also of batches that do not divide evenly, with missing labels; no batch norm is in the last layer."""
+    gaps = make_fit(people, "head-only")
+    labels = gaps.train.labels.copy()
+    labels[[1, 4, 5, 6, 11]] = np.nan
+    gaps = replace(gaps, train=replace(gaps.train, labels=labels), recipe=replace(gaps.recipe, batch_size=5))
+    whole, _ = trained(gaps, source, cache, tmp_path / "whole")
+    parts, _ = trained(gaps, source, cache, tmp_path / "parts", machine=Machine(accumulate=n_parts))
     np.testing.assert_allclose(whole.output.weight.detach(), parts.output.weight.detach(), rtol=1e-4, atol=1e-6)
 
 
@@ -199,11 +204,13 @@ def test_a_loss_that_is_no_number_is_one_sentence_and_keeps_the_best_weights(
 
     monkeypatch.setattr(Training, "training_step", breaks)
     with pytest.raises(
-        TrainingError, match=r"after epoch 2 that of training is nan and .* \(epoch [01]\) stay in .*best.*lower the"
+        TrainingError, match=r"after epoch 2 that of training is nan and .* stay in .*best-000[01].*lower the"
     ) as told:
         trained(fit, source, cache, tmp_path)
     assert told.value.code == "diverged"
-    assert "network.feature_extractor.conv_0.0.weight" in load_file(tmp_path / ALL / BEST)
+    (kept,) = (tmp_path / ALL).glob("best-*.safetensors")
+    assert str(kept) in str(told.value)
+    assert "network.feature_extractor.conv_0.0.weight" in load_file(kept)
 
 
 def test_a_rate_that_is_far_too_large_diverges_at_once(people, source, cache, tmp_path):
@@ -213,20 +220,15 @@ def test_a_rate_that_is_far_too_large_diverges_at_once(people, source, cache, tm
         trained(fit, source, cache, tmp_path)
 
 
-def test_out_of_memory_is_advice_with_numbers(people, source, cache, tmp_path, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore")
-
-    monkeypatch.setattr(Training, "columns", full)
-    fit = make_fit(people)
-    with pytest.raises(
-        TrainingError,
-        match=r"one of 4 did not .*Tried to allocate 20.00 GiB.*--accumulate 2, .* of 2, or --checkpointing",
-    ):
-        trained(fit, source, cache, tmp_path)
-    with pytest.raises(TrainingError, match="a batch is of one already$") as told:
-        trained(fit, source, cache, tmp_path / "one", machine=Machine(accumulate=4, checkpointing=True))
-    assert told.value.code == "out-of-memory"
+def test_out_of_memory_is_advice_with_numbers(people):
+    fit, full = make_fit(people), MemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    told = too_large(fit, Machine(), full)
+    assert told.code == "out-of-memory"
+    assert re.search(
+        r"4 at a time did not .*20.00 GiB.*--accumulate 2, .* of 2 at a time, or --checkpointing", str(told)
+    )
+    told = too_large(fit, Machine(accumulate=4, checkpointing=True), full)
+    assert str(told).endswith("one at a time is the least")
 
 
 def test_checkpointed_activations_change_no_weight(fit, source, cache, tmp_path):

@@ -13,8 +13,9 @@ from featx.errors import AnalysisError, TrainingError
 from featx.training.arms import get_arm
 from featx.training.folds import SAMPLING, WEIGHTS, Wish, check_wish, groups_of, key_of, make_fit, repeat_for_seeds
 from featx.training.result import images_as_set
-from featx.training.run import check_label, make_tasks
+from featx.training.run import make_tasks
 from featx.training.schedules import get_recipe
+from featx.training.source import check_label
 from tests.training.conftest import source_of
 
 
@@ -125,7 +126,8 @@ def test_whatever_decides_the_result_is_in_the_key(plan):
     ]
     keys = [key_of(one, {"weights": "official"}, ["a"]) for one in others]
     keys += [key_of(fit, {"weights": "random:0"}, ["a"]), key_of(fit, {"weights": "official"}, ["b"])]
-    assert len({key, *keys}) == 9
+    keys.append(key_of(fit, {"weights": "official"}, ["a"], {fit.validation.image_ids[0]: "changed"}))
+    assert len({key, *keys}) == 10
     assert (
         key_of(replace(fit, recipe=replace(fit.recipe, name="mine", source="")), {"weights": "official"}, ["a"])
         == key
@@ -159,12 +161,32 @@ def test_a_class_that_is_in_no_training_person_refuses_its_target_alone(people, 
 
 def test_an_arm_on_another_label_needs_one(source):
     sheet = replace(source.request.sheet, labels=("Age",))
-    check_label(source_of(sheet), wish("wrong-label"), ["sex"])
+    given = "/weights/of/age.safetensors"
+    check_label(source_of(sheet, given), wish("wrong-label"), ["sex"])
     check_label(source, wish("scratch"), ["age"])
     with pytest.raises(AnalysisError, match="was trained for Age, and the target is 'age'; take head-only"):
-        check_label(source_of(sheet), wish("wrong-label"), ["sex", "age"])
+        check_label(source_of(sheet, given), wish("wrong-label"), ["sex", "age"])
     with pytest.raises(AnalysisError, match="was trained for labels that its sheet lacks"):
-        check_label(source, wish("wrong-label"), ["sex"])
+        check_label(source_of(source.request.sheet, given), wish("wrong-label"), ["sex"])
+    with pytest.raises(AnalysisError, match="random:0 was trained for none; take head-only"):
+        check_label(source_of(sheet), wish("wrong-label"), ["sex"])
+
+
+def test_levels_that_test_people_alone_have_change_nothing(people, images, source):
+    """The labels of an ordered target are those of the training people."""
+    level = np.where(np.arange(len(people)) % 2, 1, 2)
+    level[[7, 9, 20, 22, 24]] = 3
+    outputs = []
+    for own in (2, 4):
+        level[5] = own
+        table = people.assign(level=level)
+        folds = pd.DataFrame({"target": "*", "image_id": "", "participant_id": people["participant_id"], "repeat": 0})
+        folds["fold"] = [0 if at in (5, 6, 8) else -1 for at in range(len(people))]
+        more = {"given_splits": folds, "folding": Folding(scheme="given", n_inner=4)}
+        request = request_for(table, images, source, targets=("level",), kinds={"level": "ordinal"}, **more)
+        (group,) = groups_of(make_plan(request), together=False)
+        outputs.append(make_fit(group, group.design.splits[0], 0, wish()).outputs)
+    assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +194,7 @@ def test_an_arm_on_another_label_needs_one(source):
     [
         ({"balance": "oversample"}, "classes of unequal size must be known; 'oversample' is not; known are 'none'"),
         ({"batch_norm": "train"}, "a batch norm must be known; 'train' is not; known are 'adapt', 'eval'"),
+        ({"batch_norm": "adapt"}, "the arm 'scratch' trains all of it; leave --batch-norm out"),
     ],
 )
 def test_unknown_words_are_answered_with_the_known_ones(words, sentence):

@@ -6,6 +6,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -34,17 +35,23 @@ from featx.images.image import Image
 from featx.images.index import index_images, write_index
 from featx.networks import get_network
 from featx.networks.checkpoint import write_checkpoint
+from featx.networks.told import ASKED, read_told
 from featx.networks.weights import load_network
 from featx.report.figures import draw_losses
+from featx.training import pretrain
 from featx.training.arms import get_arm
 from featx.training.cohort import ages_of, make_cohort, meeting, plan_fit, sexes_of, without_validation
 from featx.training.fit import Machine
 from featx.training.folds import Wish
-from featx.training.pretrain import check_output
+from featx.training.pretrain import BESIDE, check_output, is_done
+from featx.training.result import images_as_set
 from featx.training.run import make_network
 from featx.training.schedules import RECIPES
-from featx_cli import extract, training
+from featx.training.seen import read_seen
+from featx_cli import extract, fit, training
 from featx_cli import pretrain as verb
+from featx_cli.added import add
+from featx_cli.request import _training as training_of
 from tests.training.conftest import small_sheet
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -52,6 +59,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 APP = typer.Typer(rich_markup_mode=None)
 APP.command("pretrain")(verb.command)
 APP.command("extract")(extract.command)
+APP.command("fit")(fit.command)
 ALL_ACCEPTED = [word for code in ACCEPTABLE for word in ("--accept", code)]
 FAST = ["--set", "optimiser=adam", "--learning-rate", "0.01", "--set", "numbers=regression"]
 MORE = ("--epochs", 10, "--loss-weight", "sex=0.5", "--name", "ours", "--dropout", 0.1, "--validate", 0.2)
@@ -130,6 +138,8 @@ def test_what_stands_beside_it(pretrained, people):
     assert told["ages_years"] == [people["age"].min(), people["age"].max()]
     assert told["labels"]["age"]["n"] == 29
     assert told["loss_weights"] == {"age": 1.0, "sex": 0.5}
+    ((salt, hashes),) = read_seen(folder / "net.safetensors")
+    assert (salt, sorted(hashes)) == (told["salt"], told["people"])
     assert (told["name"], told["arm"], told["network"]) == ("ours", "scratch", "small")
     assert (told["asked"]["epochs"], told["failed"]) == (10, 0)
     own = hash_people(people["participant_id"], told["salt"])
@@ -154,6 +164,38 @@ def test_what_stands_beside_it(pretrained, people):
     network = load_network(sheet, str(folder / "net.safetensors"), folder).network
     assert sheet.n_parameters == sum(one.numel() for one in network.parameters())
     assert not (folder / "net.failures.csv").exists()
+
+
+def test_people_whom_it_was_trained_on_are_told_of_wherever_its_checkpoint_is_found(
+    pretrained, study, people, tmp_path, monkeypatch
+):
+    folder, _ = pretrained
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path / "home"))
+    (one, *_) = index_images(str(study / "images.csv"))
+    name = f"file:{folder / 'net.safetensors'}"
+    call("extract", study / "images.csv", "-n", name, "-o", tmp_path / "f.h5", *ALL_ACCEPTED, "--device", "cpu")
+    words = ["fit", tmp_path / "f.h5", study / "people.csv", "-t", "age", "--folds", 3, "--inner-folds", 3]
+    words += ["--where", "age >= 30 and age < 60", "--head", "ridge", "--bootstrap", 0]
+    n_people = int(people["age"].between(30, 59.99).sum())
+
+    def told(run):
+        call(*words, "-o", tmp_path / run)
+        sentences = [one["sentence"] for one in json.loads((tmp_path / run / "run.json").read_text())["cautions"]]
+        return [one for one in sentences if "has seen" in one]
+
+    (unknown,) = told("before")
+    assert unknown.startswith(
+        "'ours' has weights of one's own, and whether people who are analysed trained it is not"
+    )
+    assert "or have `featx networks add` keep its checkpoint" in unknown
+    add(folder / "net.safetensors", "kept", replace=False)
+    (tmp_path / "home" / "added" / "bad.safetensors").write_bytes(b"damaged")
+    (known,) = told("after")
+    assert known.startswith(
+        f"{n_people} of {n_people} people have the id of somebody whom 'ours' was trained on (24 p"
+    )
+    wanted_set = images_as_set("ours", [one], training.source_of(name).request)
+    assert training_of({"ours": wanted_set})["ours"][0].startswith("24 people of people.csv")
 
 
 # --- killed, and called again -----------------------------------------------------------------------------------
@@ -208,6 +250,53 @@ def test_what_is_done_is_not_done_again(pretrained, study):
     assert same(folder / "net.safetensors", folder / "before.safetensors")
 
 
+def test_the_same_call_again_does_nothing_and_another_one_is_refused(pretrained, study):
+    folder, _ = pretrained
+    path = folder / "net.safetensors"
+    before = {one: (one.stat().st_mtime_ns, one.read_bytes()) for one in folder.glob("net.*") if one.is_file()}
+    assert "is there already, as this call makes it; nothing was trained" in call(*wanted(study, path, *MORE))
+    other = wanted(study, path, *MORE, "--seed", 1)
+    match = r"must have a name of its own; .*net.safetensors is there, and is not what this call makes; give another"
+    with pytest.raises(WeightsError, match=match):
+        call(*other, code=2)
+    assert {one: (one.stat().st_mtime_ns, one.read_bytes()) for one in before} == before
+    assert "at most 10 epochs" in call(*other, "--replace", "--dry-run")
+
+
+def test_what_is_there_is_told_from_what_a_call_makes(pretrained, study, tmp_path):
+    path = tmp_path / "net.safetensors"
+    assert not is_done(path, "key", replace=False)
+    for content in (b"no tensors", (study / "small.safetensors").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match="give another --output, or --replace it"):
+            is_done(path, "key", replace=False)
+        assert not is_done(path, "key", replace=True)
+    whole = pretrained[0] / "net.safetensors"
+    path.write_bytes(whole.read_bytes())
+    key = read_told(whole)[ASKED]
+    assert is_done(whole, key, replace=False)
+    assert not is_done(path, key, replace=False)  # a kill left it alone
+
+
+def test_a_kill_while_it_is_written_leaves_no_card_of_other_weights(tmp_path, monkeypatch):
+    """What told of the older weights is gone before the new ones are there."""
+    output = tmp_path / "net.safetensors"
+    for suffix in BESIDE:
+        output.with_suffix(suffix).write_text("of others")
+    monkeypatch.setattr(pretrain, "card", lambda sheet, told: "")
+    monkeypatch.setattr(pretrain, "draw_losses", lambda curves, title: b"")
+
+    def killed(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain, "write_checkpoint", killed)
+    fit = SimpleNamespace(outputs=(), arm=get_arm("full"), seed=0)
+    made = SimpleNamespace(fit=fit, sheet=small_sheet(), fitted=SimpleNamespace(curves=()), network=None)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.write_pretrained(made, output, {})
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- other starts, other people -----------------------------------------------------------------------------------
 
 
@@ -219,6 +308,8 @@ def test_it_goes_on_from_given_weights(pretrained, study, tmp_path):
     call(*words, "--start", "official", "--cache", folder / "net.fits" / "volumes")
     told = json.loads((tmp_path / "on.json").read_text())
     assert (told["arm"], told["start"]) == ("full", "the weights of ours (net.safetensors)")
+    own, before = read_seen(tmp_path / "on.safetensors")
+    assert (len(own[1]), [before]) == (29, read_seen(folder / "net.safetensors"))
     own = load_network(get_network(f"file:{folder / 'net.safetensors'}"), str(folder / "net.safetensors"), folder)
     made = load_network(
         get_network(f"file:{tmp_path / 'on.safetensors'}"), str(tmp_path / "on.safetensors"), tmp_path
@@ -272,6 +363,17 @@ def test_a_tenth_validates_and_is_alike_in_the_first_target():
     other = make_cohort(images, table, ["age"], source="t.csv", seed=1).group.design.final.inner
     assert (inner != other).any()
     assert (make_cohort(images, table, ["age"], source="t.csv", share=0.25).group.design.final.inner == 0).sum() == 50
+
+
+@pytest.mark.parametrize("n", [200, 37, 12])
+@pytest.mark.parametrize("share", [0.1, 0.12, 0.15, 0.3, 0.4, 0.45, 0.5])
+def test_the_share_that_validates_is_what_was_asked_for(n, share):
+    images, table = made_people(n, age=np.random.default_rng(0).permutation(n).astype(str))
+    cohort = make_cohort(images, table, ["age"], source="t.csv", share=share)
+    n_validate = int((cohort.group.design.final.inner == 0).sum())
+    assert abs(n_validate - share * n) <= (1 if n == 200 else 2)  # parts of few people differ by one
+    if n == 200:
+        assert abs(np.median(cohort.group.jobs[0].target.y[cohort.group.design.final.inner == 0]) - 99.5) < 20
 
 
 def test_families_and_images_of_one_person_stay_together():
@@ -351,10 +453,10 @@ def test_the_multi_task_protocol_can_be_asked_for(study, tmp_path):
 
 
 def test_a_source_is_what_the_options_say():
-    source = training.source_of("squeezenet1_0.imagenet", axis="axial", slices=5, positions=True, dropout=0.5)
+    source = training.source_of("squeezenet1_0.imagenet", axis="axial", slices=5, positions=True)
     assert (source.view.name, source.tap, source.aggregation) == ("axial", "fire9", "mean")
     assert source.view.steps[0].settings["count"] == 5
-    assert (source.positions, source.dropout, source.request.weights) == (True, 0.5, "official")
+    assert (source.positions, source.request.weights) == (True, "official")
     other = training.source_of("sfcn.ukb_age@random:3", tap="block4")
     assert (other.view.name, other.tap, other.aggregation, other.request.weights) == (
         "volume", "block4", "", "random:3",
@@ -420,7 +522,7 @@ def refused(more, error, match, study, tmp_path, output="net.safetensors"):
         (["-t", "aeg"], TargetError, r"must be a column of the phenotype table; 'aeg' is not; known are 'age'"),
         (["-t", "age", "--where", "age > 200"], CohortError, r"'age > 200' is met by none of 30 rows of people.csv"),
         (["-t", "age", "--validate", "0.9"], AnalysisError, r"from 0.02 to 0.5; got 0.9"),
-        (["-t", "age", "--validate", "0.02"], TrainingError, r"one in 50 validates; there are 29 with a label"),
+        (["-t", "age", "--validate", "0.02", "--where", "age > 60"], TrainingError, r"share of 0.02 is one of"),
         (["-t", "age", "--loss-weight", "sex=1"], AnalysisError, r"of a target; 'sex' is none; known are 'age'"),
         (["-t", "age", "--group", "kin"], CohortError, r"'kin'"),
         (["-t", "age", "--balance", "fair"], AnalysisError, r"must be known; 'fair' is not"),
@@ -455,6 +557,21 @@ def test_a_checkpoint_of_another_architecture_is_refused(pretrained, study, tmp_
     refused(
         more, WeightsError, r"weights must fit small, tensor by tensor; in .*net.safetensors are", study, tmp_path
     )
+
+
+def test_a_network_whose_checkpoint_nobody_could_read_is_refused(study, tmp_path, monkeypatch):
+    (tmp_path / "nets_of_mine.py").write_text("from torch import nn\n\ndef make():\n    return nn.Conv3d(1, 2, 3)\n")
+    recipe = 'takes = "volume"\ngrid = "mni152-2mm"\ntaps.features = {module = "", width = 2, positions = false}\n'
+    (tmp_path / "mine.toml").write_text(recipe)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = wanted(study, tmp_path / "net.safetensors", "--network-recipe", tmp_path / "mine.toml", targets=("age",))
+    words[words.index("-n") + 1] = "python:nets_of_mine:make"
+    match = (
+        r"must be made of featx's own code, .* is built by nets_of_mine:make; train it with `featx train --no-keep`"
+    )
+    with pytest.raises(NetworkError, match=match):
+        call(*words, code=2)
+    assert not (tmp_path / "net.fits").exists()
 
 
 def test_weights_behind_a_name_are_refused(study, tmp_path):

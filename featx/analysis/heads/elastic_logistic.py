@@ -195,8 +195,10 @@ class Training:
         return strongest(self.Z[:, self.place.n_free :], self.weights[:, None] * (self.onehot - _shares(z)))
 
     def path(self, alphas: Floats, l1_ratio: float) -> list[State]:
-        """Fits for all penalties, each beginning at the one before."""
+        """Fits for all penalties, each beginning at the one before; the same where no column has a penalty."""
         state, path = self.without_columns(), []
+        if not state.w.size:  # the weakest penalty that leaves no column is 0, and no end is close enough to it
+            return [state] * len(alphas)
         for alpha in alphas:
             penalties = (float(alpha) * l1_ratio, float(alpha) * (1 - l1_ratio))
             state = solve_classes(self.Z, self.onehot, self.weights, penalties, state)

@@ -144,7 +144,7 @@ def _check_whole(run: Run, target: str) -> None:
     label = ["features", "head", "confounds"]
     own = run.splits[run.splits["target"] == target]
     facts = next(one for one in run.facts["targets"] if one["name"] == target)
-    n_images = int((own["fold"] >= 0).sum())
+    n_images = int((own["fold"] >= 0).sum()) * int(facts.get("n_seeds", 1))
     if (run.splits["target"] == schema.SHARED).any():  # which hold people without a value of this target as well
         n_images = int(facts.get("n_predictions", 0))
     images = run.predictions[target].groupby(label, sort=False).size()

@@ -263,6 +263,7 @@ def _target_facts(result: Result, job: Job, prediction_files: Mapping[str, str])
         "n_tested": int((job.design.fold >= 0).any(axis=0).sum()),
         "n_predictions": int((job.design.fold >= 0).sum()),
         "n_repeats": job.design.n_repeats,
+        **({"n_seeds": job.n_seeds} if job.n_seeds > 1 else {}),
         "n_splits": len(job.design.splits),
         "predictions": prediction_files[name],
     }

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from featx.analysis.adjust.prepare import Prepare
 from featx.analysis.heads import elastic_logistic
 from featx.analysis.heads.elastic_logistic import ElasticNetLogistic, State, solve_classes
 
@@ -59,6 +60,22 @@ def test_the_strongest_penalty_leaves_no_column() -> None:
     head = ElasticNetLogistic((0.9,), 1, cv=3).fit(X, y)
     assert not head.coef_.any()
     np.testing.assert_allclose(head.predict_proba(X)[0], np.bincount(y) / 60, atol=1e-3)
+
+
+def test_where_no_column_has_a_penalty_the_fit_is_the_plain_one_in_a_few_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with confounds only: the weakest penalty that leaves no column is 0, which is no measure of an end."""
+    X, y = data(120, 4, 2)
+    rounds = []
+    once = elastic_logistic._round
+    monkeypatch.setattr(elastic_logistic, "_round", lambda *words: rounds.append(1) or once(*words))
+    prepare = Prepare(n_confounds=4, confounds="added")
+    head = ElasticNetLogistic(cv=3, prepare=prepare).fit(X, y)
+    assert head.converged_
+    assert len(rounds) < 200
+    plain = LogisticRegression(C=np.inf, tol=1e-8).fit(X, y)
+    np.testing.assert_allclose(head.predict_proba(X), plain.predict_proba(X), atol=1e-4)
 
 
 def test_an_end_before_the_minimum_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
