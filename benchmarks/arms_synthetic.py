@@ -45,7 +45,14 @@ LOOKS = {
     RANDOM: ("#8794a1", "v", "-"),
     BASELINE: ("#1f2933", "", (0, (4, 3))),
 }
-RECIPE = {"numbers": "regression", "optimiser": "adam", "all.weight_decay": "1e-4", "step_epochs": "0"}
+ACCEPTED = ("not-registered",)  # by a hair, six brains of a thousand
+RECIPE = {
+    "numbers": "regression",
+    "optimiser": "adam",
+    "all.weight_decay": "1e-4",
+    "step_epochs": "0",
+    "dropout": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ def _extract(args: argparse.Namespace, brains: Path) -> Path:
     features = args.folder / "features.h5"
     since = time.monotonic()
     words = ["extract", brains, "--network", args.network, "--network", args.control, "-o", features]
+    words += [word for code in ACCEPTED for word in ("--accept", code)]
     featx = Path(sys.executable).with_name("featx")
     subprocess.run([str(featx), *map(str, words)], check=True, stdout=subprocess.DEVNULL)
     _say("features extracted", since)
@@ -201,7 +209,7 @@ def _train(
 ) -> list[pd.DataFrame]:
     """All fits, the long ones first, so that no process is left alone with one."""
     from featx.images.index import index_images
-    from featx.training.cache import fill_cache
+    from featx.training.cache import fill_cache, voxels_of
     from featx.training.fit import Machine
     from featx.training.result import images_as_set, make_result
     from featx.training.run import arms_of, run_tasks
@@ -211,17 +219,21 @@ def _train(
     since = time.monotonic()
     source = _source(args.network)
     images = index_images(str(brains))
-    filled = fill_cache(images, need_of(source), args.folder / "volumes", workers=args.jobs)
+    filled = fill_cache(images, need_of(source, ACCEPTED), args.folder / "volumes", workers=args.jobs)
     if filled.failures:
         sys.exit(str(filled.failures[0]["sentence"]))
     one_set = images_as_set(source.base.name, images, source.request)
+    voxels = {image.image_id: voxels_of(image, need_of(source, ACCEPTED)) for image in images}
     planned = []
     for one in draws:
         request = _request(
             args, brains, one, sets={one_set.name: one_set}, combinations={one_set.name: (one_set.name,)}, heads=()
         )
         wishes = _wishes(args, one, sizes[one.n])
-        planned.append((one, request, plan_training(request, wishes, source, args.folder / "fits", keep=False)))
+        plan = plan_training(
+            request, wishes, source, args.folder / "fits", keep=False, machine=Machine(), voxels=voxels
+        )
+        planned.append((one, request, plan))
     tasks = [task for *_, plan in planned for own in plan.tasks for task in own]
     tasks.sort(key=lambda task: -len(task.fit.train.image_ids) * task.fit.recipe.schedules["all"].epochs)
     done = {}
@@ -237,7 +249,7 @@ def _train(
             arms_of([done[task.folder] for task in own], source.base.name, wish.seeds)
             for wish, own in zip(plan.wishes, plan.tasks, strict=True)
         ]
-        scores = make_result(request, plan.plan, arms, plan.refused).tables["scores"]
+        scores = make_result(request, (plan.plan, plan.once), arms, plan.refused).tables["scores"]
         rows = _rows(scores, one, {(source.base.name, arm): arm for arm in (SCRATCH, FULL)})
         found.append(rows.assign(minutes=[_minutes(plan, done, arm) for arm in rows["arm"]]))
     return found

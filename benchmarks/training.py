@@ -134,7 +134,7 @@ def _problem(args: argparse.Namespace):
     ids = tuple(image.image_id for image in images)
     y = np.array([[ages[image.participant_id]] for image in images], dtype=np.float64)
     train, validation = (People(ids[rows], y[rows]) for rows in (slice(N_VALIDATE, None), slice(None, N_VALIDATE)))
-    words = {"epochs": str(args.epochs), "numbers": REGRESSION, "batch_size": str(BATCH)}
+    words = {"epochs": str(args.epochs), "numbers": REGRESSION, "batch_size": str(BATCH), "dropout": "0"}
     fit = Fit(
         arm=get_arm("scratch"),
         recipe=changed(get_recipe("sfcn-scratch" if name.startswith("sfcn") else "gupta"), words),
@@ -204,7 +204,7 @@ def plain(args: argparse.Namespace):
         network.train()
         order = order_rows(len(fit.train.image_ids), SEED, epoch, shuffle=True)
         for at, rows in enumerate(np.array_split(order, args.steps)):
-            seed = np.random.SeedSequence([SEED, epoch, at, 0]).generate_state(1)[0]
+            seed = np.random.SeedSequence([SEED, epoch, at, 0, 0]).generate_state(1)[0]
             loss = loss_of(train, rows, torch.Generator().manual_seed(int(seed)))
             optimiser.zero_grad()
             loss.backward()

@@ -142,10 +142,11 @@ class Training(pl.LightningModule):
         set_mode(self.network, self.learning.phase)
         self._sums = {}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the optimiser, on the weighted mean loss of a batch, over all processes."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step of the optimiser, on the weighted mean loss of a batch over all processes; this one's share."""
         optimiser: Any = self.optimizers()
         optimiser.zero_grad()
+        whole = torch.zeros((), device=self.device)
         n = self._over_processes(n_present(batch.labels).to(self.device)).clamp_min(1)
         for at, part in enumerate(parts_of(batch, self.learning.n_parts)):
             columns = self.columns(part, (self.current_epoch, batch_idx, at))
@@ -153,7 +154,9 @@ class Training(pl.LightningModule):
             # gradients of several processes are averaged, not added up
             loss = self.trainer.world_size * (self._loss_weights.to(total) * total / n).sum()
             self.manual_backward(loss)
+            whole += loss.detach()
         optimiser.step()
+        return whole
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds up a batch's losses."""
