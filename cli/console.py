@@ -6,12 +6,15 @@ import contextlib
 import csv
 import os
 import resource
+import shlex
 import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import typer
 
 from featx import schema
 
@@ -87,6 +90,23 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def typed(context: typer.Context) -> str:
+    """The call of a verb: its arguments, and the options that are not as by default."""
+    words = ["featx", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        many = list(value) if isinstance(value, list | tuple) else [value]
+        if parameter.param_type_name == "argument":
+            words += [str(one) for one in many]
+        elif value not in (parameter.default, None, [], ()):
+            name = max(parameter.opts, key=len)
+            if isinstance(value, bool):
+                words.append(name if value else max(parameter.secondary_opts, key=len))
+            else:
+                words += [word for one in many for word in (name, str(one))]
+    return shlex.join(words)
 
 
 def write_failures(failures: Sequence[Mapping[str, str]], path: Path) -> None:

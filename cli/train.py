@@ -12,7 +12,7 @@ import typer
 from featx_cli import options as ask
 from featx_cli import training as how
 from featx_cli import wanted
-from featx_cli.console import SOME_FAILED, progress, say, say_reasons
+from featx_cli.console import SOME_FAILED, progress, say, say_reasons, typed
 
 if TYPE_CHECKING:
     from featx.analysis.request import Request, Result
@@ -92,6 +92,7 @@ NJobs = Annotated[
 
 
 def command(
+    context: typer.Context,
     images: wanted.Images,
     people: Annotated[Path, typer.Argument(help="The phenotype table (.csv, .tsv, .parquet, .xlsx).")],
     target: ask.Target = [],  # noqa: B006 - typer copies it
@@ -254,6 +255,7 @@ def _plan(
         {one.name: (one.name,)},
         sources=[],
         inferring=Inferring(options["bootstrap"]),
+        command=typed(options["context"]),
     )
     wishes = [
         Wish(

@@ -146,6 +146,8 @@ class Request:
         Whether the table is an export of UK Biobank.
     aggregate : str
         How slices that a feature file keeps apart became one row per image, for run.json.
+    command : str
+        The call that is to make the run, for run.json, where it is another one than `featx fit`.
     """
 
     sets: Mapping[str, FeatureSet]
@@ -172,6 +174,7 @@ class Request:
     training: Mapping[str, tuple[str, tuple[float, float] | None]] = field(default_factory=dict)
     is_biobank: bool = False
     aggregate: str = "mean"
+    command: str = ""
 
 
 @dataclass(frozen=True)

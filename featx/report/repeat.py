@@ -41,6 +41,7 @@ def command(facts: Mapping[str, Any]) -> str:
     ----------
     facts : mapping
         run.json. Files are told by name, not by folder. Folds that were given are those of the run's own splits.csv.
+        A run that another verb made says its call itself.
 
     Examples
     --------
@@ -49,6 +50,8 @@ def command(facts: Mapping[str, Any]) -> str:
     >>> command({"arguments": arguments, "phenotypes": phenotypes, "sources": sources})
     "featx fit a.h5 'people of 2026.tsv' --target age --head ridge --features a.x --repeats 5"
     """
+    if facts.get("command"):
+        return str(facts["command"])
     arguments = facts.get("arguments") or {}
     phenotypes = str((facts.get("phenotypes") or {}).get("file") or "phenotypes.tsv")
     words = ["featx", "fit", *_named(facts, "features"), phenotypes]

@@ -85,7 +85,10 @@ def test_arms_are_scored_on_the_folds_of_another_run_and_the_report_shows_them(t
     assert list(curves) == schema.names(schema.TRAINING_CURVES)
     assert len(curves) == 36
     featx("report", second)
-    assert "head-only" in (second / "report.html").read_text()
+    page = (second / "report.html").read_text()
+    assert "head-only" in page
+    assert "featx train images.csv people.csv --target age --network file:small.safetensors --arm head-only" in page
+    assert "featx fit" not in page.split("How it was made")[-1]
 
 
 def test_the_kept_network_is_one_that_extract_takes_and_says_what_it_is(train, featx, study, tmp_path):

@@ -223,6 +223,7 @@ def run_facts(
             "given_splits": request.given_splits is not None,
             "aggregate": request.aggregate,
         },
+        **({"command": request.command} if request.command else {}),
         "sources": [dict(one) for one in request.sources],
         "phenotypes": {"file": request.phenotypes_name, "sha256": request.phenotypes_sha256},
         "features": [
