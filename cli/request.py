@@ -131,7 +131,7 @@ def request_of(
         n_jobs=wish.jobs,
         phenotypes_name=people.name,
         phenotypes_sha256=file_sha256(people),
-        sources=tuple(sources),
+        sources=(*sources, *(_source("also", "", path) for path in wish.also)),
         cautions=_cautions(phenotypes, targets, sets)
         + _of_own_networks(sets, phenotypes.table, wish.where)
         + accepted,
@@ -184,11 +184,13 @@ def _sets(
         ("features", "", path) for path in dict.fromkeys(holder[source[name]] for name in names if name in source)
     ]
     used += [("table", name, tables[name]) for name in names if name in tables]
-    used += [("also", "", path) for path in wish.also]
-    sources = [
-        {"role": role, "name": name, "file": path.name, "sha256": file_sha256(path)} for role, name, path in used
-    ]
+    sources = [_source(role, name, path) for role, name, path in used]
     return sets, combinations, sources
+
+
+def _source(role: str, name: str, path: Path) -> dict[str, str]:
+    """A file that was read, for run.json."""
+    return {"role": role, "name": name, "file": path.name, "sha256": file_sha256(path)}
 
 
 def read_as(name: str, source: str, holder: Mapping[str, Path]) -> FeatureSet:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featx import schema
 from featx_cli import options as ask
 from featx_cli import training as how
 from featx_cli import wanted
@@ -332,7 +333,8 @@ def _say_result(result: Result, done: Sequence[Done], output: Path, filled: Fill
     peak = max((one.peak_bytes for one in fitted), default=0)
     if peak:
         say(f"  {peak / 2**30:.1f} GiB of the GPU's memory at most")
-    say(f"{output}: scores.csv, predictions/, splits.csv, training_curves.csv, training.json, networks/, run.json")
+    kept = "networks/, " if (output / schema.NETWORKS_DIR).is_dir() else ""
+    say(f"{output}: scores.csv, predictions/, splits.csv, training_curves.csv, training.json, {kept}run.json")
     if result.jobs:
         say(f"next: featx report {output}")
     bad = failures_among(result.tables["exclusions"].to_dict("records"))

@@ -13,6 +13,7 @@
     ├── CohortError (ValueError)       a phenotype table that does not fit
     ├── AnalysisError (ValueError)     an analysis that was asked for and cannot be: a head, folds, a folder
     ├── TargetError (ValueError)       one phenotype cannot be analysed; carries a reason code
+    ├── TrainingError (RuntimeError)    a network's training came to nothing; carries a reason code
     └── BundleError (ValueError)       a fitted head that is damaged or does not fit the features
 
 Each leaf is also the builtin that a caller would expect. Messages say *what* must be *how*, what was *got*,

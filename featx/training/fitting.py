@@ -167,7 +167,7 @@ def _run_phase(
         n_parts=machine.accumulate,
     )
     with _its_own_draws(fit.seed, machine.device), _quiet():
-        still = _still(network, view, fit, cache, folder, machine) if phase == OUTPUT else None
+        still = _still(network, view, fit, cache, folder=folder, machine=machine) if phase == OUTPUT else None
         loaders = functools.partial(_loaders, fit, cache, machine, voxels=still is None)
         module = Training(network, view, learning, loaders, still=still)
         keeping = _Keeping(folder, count)
@@ -264,13 +264,12 @@ def _loaders(
     cache: Cache,
     machine: Machine,
     epoch: Callable[[], int],
-    rank: int,
-    world_size: int,
+    process: tuple[int, int],
     *,
     voxels: bool,
 ) -> tuple[Batches, Batches]:
-    """Of one process of several, the batches that it trains on, and those that it validates on."""
-    shared: dict[str, Any] = {"rank": rank, "world_size": world_size, "voxels": voxels}
+    """Of one process (which, of how many), the batches that it trains on, and those that it validates on."""
+    shared: dict[str, Any] = {"rank": process[0], "world_size": process[1], "voxels": voxels}
     train = Batches(
         cache,
         fit.train.image_ids,
@@ -314,7 +313,9 @@ def columns_of(
 
 
 @torch.no_grad()
-def _still(network: Trained, view: View, fit: Fit, cache: Cache, folder: Path, machine: Machine) -> dict[str, Tensor]:
+def _still(
+    network: Trained, view: View, fit: Fit, cache: Cache, *, folder: Path, machine: Machine
+) -> dict[str, Tensor]:
     """What the part of a network that stands still gives, by image: found once, for it is the same in every epoch.
 
     It lies in a file that is mapped (one for each process), so that memory does not grow with the images.

@@ -93,7 +93,7 @@ class Training(pl.LightningModule):
         network: Trained,
         view: View,
         learning: Learning,
-        loaders: Callable[[Callable[[], int], int, int], tuple[Batches, Batches]],
+        loaders: Callable[[Callable[[], int], tuple[int, int]], tuple[Batches, Batches]],
         *,
         still: Mapping[str, Tensor] | None = None,
     ) -> None:
@@ -128,12 +128,12 @@ class Training(pl.LightningModule):
 
     def train_dataloader(self) -> Batches:
         """Batches that this process trains on."""
-        self._batches = self._loaders(lambda: int(self.current_epoch), self.global_rank, self.trainer.world_size)
+        self._batches = self._loaders(lambda: int(self.current_epoch), (self.global_rank, self.trainer.world_size))
         return self._batches[0]
 
     def val_dataloader(self) -> Batches:
         """Batches that it validates on."""
-        return self._loaders(lambda: 0, self.global_rank, self.trainer.world_size)[1]
+        return self._loaders(lambda: 0, (self.global_rank, self.trainer.world_size))[1]
 
     def on_train_epoch_start(self) -> None:
         """Draws of this epoch, whatever was drawn before; what stands still is in eval mode."""

@@ -10,22 +10,24 @@ import dataclasses
 import fcntl
 import functools
 import json
+import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from featx.analysis.crossval import IGNORED, assemble
 from featx.analysis.folds.splits import Split
 from featx.analysis.jobs import Plan
 from featx.analysis.request import Arm as Predicted
-from featx.errors import TrainingError
+from featx.errors import DeviceError, TrainingError
 from featx.extraction.batches import guarded
 from featx.networks.architectures.trained import Trained
 from featx.networks.decoding import decode
@@ -171,16 +173,36 @@ def run_tasks(
             yield run_task(task, source, cache, machine, on_epoch)
         return
     n_threads = max(1, torch.get_num_threads() // n_jobs)
-    calls = (
-        delayed(_run_beside)(task, source, cache, _share(machine, at, n_jobs), n_threads)
-        for at, task in enumerate(tasks)
-    )
+    calls = [(task, source, cache, _share(machine, at, n_jobs), n_threads) for at, task in enumerate(tasks)]
     ended = 0
-    for at, done in enumerate(Parallel(n_jobs, return_as="generator")(calls)):
+    for at, done in enumerate(_in_processes(calls, n_jobs)):
         ended += most[at]
         if on_progress is not None:
             on_progress(ended, sum(most), f", fit {at + 1} of {len(tasks)}")
         yield done
+
+
+def _in_processes(calls: Sequence[tuple[Any, ...]], n_jobs: int) -> Iterator[Done]:
+    """What `_run_beside` gives, in the order of the calls.
+
+    Raises
+    ------
+    DeviceError
+        A process died.
+    """
+    with ProcessPoolExecutor(n_jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(_run_beside, *call) for call in calls]
+        try:
+            for one in waiting:
+                yield one.result()
+        except BrokenProcessPool as error:
+            raise DeviceError(
+                f"processes that train must stay alive; one of {n_jobs} died (dmesg tells whom the kernel killed for "
+                "memory); what was finished is kept: run the same command again, with fewer --jobs"
+            ) from error
+        finally:
+            for one in waiting:
+                one.cancel()
 
 
 def _share(machine: Machine, at: int, n_jobs: int) -> Machine:

@@ -106,6 +106,11 @@ def test_scanners_of_everybodys_own_are_wider_than_both_populations() -> None:
             if field.name in ("tilt_deg", "shift_mm"):  # always those of a loose registration
                 assert getattr(drawn[0], field.name) >= getattr(fixed, field.name)
                 continue
+            if (
+                field.name == "bias_mm"
+            ):  # up to those of the populations: longer fields would keep a mean, which clips
+                assert max(one.bias_mm for one in drawn) == pytest.approx(fixed.bias_mm, abs=0.5)
+                continue
             values = np.array([getattr(one, field.name) for one in drawn])
             wanted = np.array(getattr(fixed, field.name))
             assert np.all(values.min(axis=0) <= wanted + 0.02), field.name

@@ -320,7 +320,7 @@ def test_torchs_own_form_is_not_converted(server, tmp_path):
 def test_every_official_file_is_of_a_known_form(name):
     weights: Weights = NETWORKS[name].weights
     assert weights.file.endswith((*CONVERTED, ".pth", ".safetensors"))
-    assert weights.url.startswith("https://")
+    assert weights.url.startswith(("https://", "package:"))
     assert weights.digest.partition(":")[0] in ("sha256", "git-blob-sha1")
     assert weights.licence
 
