@@ -280,7 +280,9 @@ def near(monkeypatch, tmp_path):
     tasks._warm.clear()
     n_threads = torch.get_num_threads()
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as one,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=DASHBOARD
+        ) as one,
         distributed.Client(one, set_as_default=False) as client,
     ):
         yield client
