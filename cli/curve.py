@@ -71,7 +71,8 @@ def command(
     """
     from featx.analysis.learning import Drawing, learning_curves
     from featx.analysis.runs.curvedir import check_output, write_curves
-    from featx.report.figures import draw_learning_curves
+    from featx.report.figures.canvas import as_file
+    from featx.report.figures.curves import learning_curves as drawn_curves
     from featx_cli.request import make_request
 
     check_output(output)
@@ -82,8 +83,8 @@ def command(
     with backend_of(backend, scheduler, jobs), progress("fits", "fits") as update:
         curves = learning_curves(request, drawing, lambda done, total, what: update(done, total, f", {what}"))
     write_curves(request, drawing, curves, output)
-    for name, svg in draw_learning_curves(curves.points, request.units).items():
-        (output / name).write_bytes(svg)
+    for name, drawing in drawn_curves(curves.points, request.units).items():
+        (output / f"{name}.svg").write_bytes(as_file(drawing, "svg"))
     _say_points(curves.points)
     say(f"\n{output}: curve.csv (one row per draw), curve.json, exclusions.csv, figures (.svg)")
     bad = failures_among(curves.exclusions)

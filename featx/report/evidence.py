@@ -12,6 +12,7 @@ import pandas as pd
 from featx import schema
 from featx.analysis.inference.agebias import CAUTION, DELTA_R
 from featx.report.answers import OVER_BASELINE, ScoreRow, ScoreTable, in_unit, places_of
+from featx.report.blocks import Grid
 from featx.report.wording import (
     VERDICTS,
     arm,
@@ -30,25 +31,6 @@ WORST = "worst predicted"
 _PARTS = {"site": "By site", "age": "By age", "age-matched": "Matched for age"}
 CALIBRATION = "Calibration: an intercept of 0 and a slope of 1 are perfect; a slope below 1 is too sure of itself"
 CORRECTIONS = {"cole": "after Cole (line inverted)", "beheshti": "after Beheshti (uses own age)"}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text.
-
-    Attributes
-    ----------
-    caption : str
-    columns : tuple of str
-    rows : tuple of tuple of str
-    n_names : int
-        Leading columns that are names; all others are numbers.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    n_names: int
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,11 @@ from featx.analysis.runs.rundir import Run, read_run
 from featx.errors import AnalysisError
 from featx.report import contents, evidence, panels
 from featx.report.answers import MOST_FIGURES, Answer, ScoreRow, ScoreTable, answer, score_table, strength
+from featx.report.blocks import Grid, Panel
 from featx.report.contents import Group, Listing
-from featx.report.evidence import Compared, Grid, Parts
-from featx.report.panels import Panel, Scored
+from featx.report.evidence import Compared, Parts
+from featx.report.figures.canvas import as_svg
+from featx.report.panels import Scored
 from featx.report.repeat import command
 from featx.report.wording import features_words, number, short_metric
 
@@ -130,6 +132,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["as_svg"] = lambda drawing: Markup(as_svg(drawing))
     environment.filters["breakable"] = _breakable
     environment.filters["two_lines"] = _two_lines
     environment.filters["short_metric"] = short_metric

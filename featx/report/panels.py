@@ -9,25 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from featx import schema
 from featx.analysis.cohort.targets import BINARY, ORDINAL
 from featx.analysis.inference.points import calibration_points, roc_points
-from featx.report import contents, figures
+from featx.report import contents
 from featx.report.answers import MOST_FIGURES, ScoreRow, ScoreTable, count_images, n_only_training
+from featx.report.blocks import Panel
 from featx.report.evidence import CORRECTIONS, rows_of
+from featx.report.figures import predictions
+from featx.report.figures.canvas import cut
 from featx.report.wording import count, short_metric
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One figure with what it is of."""
-
-    letter: str
-    title: str
-    svg: Markup
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -97,15 +89,15 @@ def _numbers(scored: Scored) -> list[Panel]:
         }
         if scored.facts["kind"] == ORDINAL and not row.is_residual:
             levels = {float(number): label for number, label in scored.levels.items()}
-            svg = figures.by_level(own[:, 0], own[:, 1], levels=levels, **common)
+            drawing = predictions.by_level(own[:, 0], own[:, 1], levels=levels, **common)
             said = "orange: the median of each true level"
         else:
             ends = own if row.is_residual else every
-            svg = figures.scatter(own[:, 0], own[:, 1], ends=(float(ends.min()), float(ends.max())), **common)
+            drawing = predictions.scatter(own[:, 0], own[:, 1], ends=(float(ends.min()), float(ends.max())), **common)
             said = "dashed: predicted equals true"
         if row.is_residual:
             said += "; true and predicted less what the confounds say of the target"
-        found.append(Panel(row.letter, row.words, Markup(svg), f"{_whom(scored, row)}; {said}."))
+        found.append(Panel(row.letter, row.words, drawing, f"{_whom(scored, row)}; {said}."))
     return found
 
 
@@ -124,11 +116,11 @@ def _binary(scored: Scored) -> list[Panel]:
         probability = rows[schema.PROBABILITY + level].to_numpy(np.float64)
         roc = roc_points(positive, probability)
         x, y = (roc[f"{rate}_positive_rate"].to_numpy(np.float64) for rate in ("false", "true"))
-        curves.append(figures.Curve(f"{row.letter}  {row.cells[0]}", x, y))
+        curves.append(predictions.Curve(f"{row.letter}  {row.cells[0]}", x, y))
         points = calibration_points(positive, probability)
         parts = (points[column].to_numpy(np.float64) for column in ("predicted", "observed", "low", "high"))
         brier = dict(zip(scored.table.metrics, row.cells, strict=True)).get("brier")
-        svg = figures.calibration(
+        drawing = predictions.calibration(
             *parts,
             probability=probability,
             level=level,
@@ -137,13 +129,13 @@ def _binary(scored: Scored) -> list[Panel]:
         )
         said = f"Calibration{scored.repeats}: {len(points)} bins of about equally many images; grey: where the "
         said += f"predictions lie.{f' Brier score {brier}.' if brier else ''}"
-        found.append(Panel(row.letter, row.words, Markup(svg), said))
+        found.append(Panel(row.letter, row.words, drawing, said))
     if not curves:
         return []
     areas = "; ".join(curve.label for curve in curves)
-    svg = figures.roc(curves, alt=f"ROC curves of {scored.name}; AUC: {areas}", prefix=scored.prefix)
+    drawing = predictions.roc(curves, alt=f"ROC curves of {scored.name}; AUC: {areas}", prefix=scored.prefix)
     said = f"Letters as in the table, with the AUC{scored.repeats and '; curves: ' + scored.repeats[2:]}."
-    return [Panel("", "ROC", Markup(svg), f"{said} The class that is found is {level}."), *found]
+    return [Panel("", "ROC", drawing, f"{said} The class that is found is {level}."), *found]
 
 
 def _one_against_rest(scored: Scored) -> list[Panel]:
@@ -156,15 +148,17 @@ def _one_against_rest(scored: Scored) -> list[Panel]:
         roc = roc_points(rows["observed"] == level, rows[schema.PROBABILITY + level])
         x, y = (roc[f"{rate}_positive_rate"].to_numpy(np.float64) for rate in ("false", "true"))
         area = float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
-        curves.append(figures.Curve(f"{figures.cut(level)}  {area:.2f}", x, y))
+        curves.append(predictions.Curve(f"{cut(level)}  {area:.2f}", x, y))
     if not curves:
         return []
     said = f"Each class against the others, with its AUC{scored.repeats}."
     more = len(scored.levels) - len(curves)
     if more:
         said += f" {count(more, 'class', 'classes')} not drawn."
-    svg = figures.roc(curves, alt=f"ROC curves of {scored.name}, each class against the others", prefix=scored.prefix)
-    return [Panel(row.letter, row.words, Markup(svg), said)]
+    drawing = predictions.roc(
+        curves, alt=f"ROC curves of {scored.name}, each class against the others", prefix=scored.prefix
+    )
+    return [Panel(row.letter, row.words, drawing, said)]
 
 
 def bias_panel(scored: Scored) -> Panel | None:
@@ -177,7 +171,7 @@ def bias_panel(scored: Scored) -> Panel | None:
             if schema.CORRECTED + method in own and own[schema.CORRECTED + method].notna().all()
         }
         if len(columns) > 1:
-            svg = figures.delta(
+            drawing = predictions.delta(
                 own["observed"].to_numpy(np.float64),
                 {title: own[column].to_numpy(np.float64) for title, column in columns.items()},
                 unit=scored.table.unit,
@@ -185,13 +179,13 @@ def bias_panel(scored: Scored) -> Panel | None:
                 prefix=f"{scored.prefix}bias",
             )
             said = f"{_whom(scored, row)}; orange: the line through the points, dashed: no difference."
-            return Panel(row.letter, row.words, Markup(svg), said)
+            return Panel(row.letter, row.words, drawing, said)
     return None
 
 
-def drawn_rows(predictions: pd.DataFrame, table: ScoreTable) -> dict[str, pd.DataFrame]:
+def drawn_rows(table_of_target: pd.DataFrame, table: ScoreTable) -> dict[str, pd.DataFrame]:
     """Predictions of the first repeat by letter, of the arms that are drawn."""
-    first = contents.first_repeat(predictions)
+    first = contents.first_repeat(table_of_target)
     return {row.letter: rows_of(first, row) for row in table.rows if row.letter}
 
 

@@ -31,7 +31,8 @@ from featx.networks.sheet import Network
 from featx.networks.sheetcheck import check_sheet
 from featx.networks.told import ASKED, read_told
 from featx.networks.trained import check_keepable
-from featx.report.figures import draw_losses
+from featx.report.figures.canvas import as_file
+from featx.report.figures.curves import losses
 from featx.training.arms import GIVEN, RANDOM
 from featx.training.cache import Cache
 from featx.training.card import card
@@ -305,7 +306,7 @@ def write_pretrained(
     told = {**facts, "name": sheet.name, "file": output.name}
     contents = (
         curves.to_csv(index=False, lineterminator="\n").encode(),
-        draw_losses(curves, f"{sheet.name}: {', '.join(names)}"),
+        as_file(losses(curves, f"{sheet.name}: {', '.join(names)}"), "svg"),
         card(sheet, told).encode(),
         (json.dumps(told, indent=1, allow_nan=False) + "\n").encode(),
     )

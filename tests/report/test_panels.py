@@ -12,6 +12,7 @@ from featx import schema
 from featx.report import panels
 from featx.report.answers import score_table
 from featx.report.contents import first_repeat
+from featx.report.figures.canvas import as_svg
 from featx.report.panels import Scored
 
 
@@ -46,7 +47,7 @@ def dots(svg: str) -> int:
 def test_only_the_first_of_repeats_is_drawn_and_it_is_said() -> None:
     table = pd.concat([predictions(["1", "2", "3"], ["1", "2", "4"], at) for at in range(3)])
     (panel,) = panels.panels(scored("continuous", table, {}, n_repeats=3))
-    assert dots(panel.svg) == 3
+    assert dots(as_svg(panel.drawing)) == 3
     assert "first of 3 repeats" in panel.caption
     (panel,) = panels.panels(scored("continuous", table[table["repeat"] == 0], {}, n_repeats=1))
     assert "repeats" not in panel.caption
@@ -57,18 +58,18 @@ def test_a_residualised_arm_is_drawn_on_what_is_scored() -> None:
     left = predictions(["10", "20", "30"], ["12", "19", "30"], confounds="target", **{schema.CONFOUND_PART: 100.0})
     table = pd.concat([raw, left])
     first, second = panels.panels(scored("continuous", table, {}))
-    assert "less confounds" in second.svg
+    assert "less confounds" in as_svg(second.drawing)
     assert "less what the confounds say of the target" in second.caption
     assert "less" not in first.caption
-    assert "−90" in second.svg or "−80" in second.svg  # ticks of observed less 100
-    assert "−80" not in first.svg
+    assert "−90" in as_svg(second.drawing) or "−80" in as_svg(second.drawing)  # ticks of observed less 100
+    assert "−80" not in as_svg(first.drawing)
 
 
 def test_levels_are_the_axis_of_an_ordinal_target() -> None:
     table = predictions(["1", "2", "2"], ["1.5", "1.9", "2.5"])
     (panel,) = panels.panels(scored("ordinal", table, {"1": "mild", "2": "severe"}))
-    assert "mild" in panel.svg
-    assert "severe" in panel.svg
+    assert "mild" in as_svg(panel.drawing)
+    assert "severe" in as_svg(panel.drawing)
     assert "median of each true level" in panel.caption
 
 
@@ -111,12 +112,12 @@ def test_age_bias_is_drawn_raw_beside_corrected() -> None:
     table = table.assign(corrected_cole=[20.0, 50.0, 80.0], corrected_beheshti=[25.0, 50.0, 75.0])
     panel = panels.bias_panel(scored("continuous", table, {}))
     assert panel is not None
-    assert dots(panel.svg) == 9
+    assert dots(as_svg(panel.drawing)) == 9
     for word in ("raw", "after Cole", "after Beheshti", "age (years)"):
-        assert word in panel.svg
+        assert word in as_svg(panel.drawing)
     panel = panels.bias_panel(scored("continuous", table.drop(columns="corrected_cole"), {}))
     assert panel is not None
-    assert "Cole" not in panel.svg
+    assert "Cole" not in as_svg(panel.drawing)
 
 
 def test_letters_are_of_the_rows_that_are_drawn() -> None:

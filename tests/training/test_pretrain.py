@@ -37,7 +37,8 @@ from featx.networks import get_network
 from featx.networks.checkpoint import write_checkpoint
 from featx.networks.told import ASKED, read_told
 from featx.networks.weights import load_network
-from featx.report.figures import draw_losses
+from featx.report.figures.canvas import as_file
+from featx.report.figures.curves import losses
 from featx.training import pretrain
 from featx.training.arms import get_arm
 from featx.training.cohort import ages_of, make_cohort, meeting, plan_fit, sexes_of, without_validation
@@ -284,7 +285,7 @@ def test_a_kill_while_it_is_written_leaves_no_card_of_other_weights(tmp_path, mo
     for suffix in BESIDE:
         output.with_suffix(suffix).write_text("of others")
     monkeypatch.setattr(pretrain, "card", lambda sheet, told: "")
-    monkeypatch.setattr(pretrain, "draw_losses", lambda curves, title: b"")
+    monkeypatch.setattr(pretrain, "as_file", lambda drawing, format: b"")
 
     def killed(*args, **more):
         raise KeyboardInterrupt
@@ -497,11 +498,11 @@ def test_a_figure_of_two_phases_marks_what_each_kept():
             "validation_loss": [3.0, 2.0, 2.5, *np.geomspace(2, 0.4, 20), *np.geomspace(0.5, 0.9, 20)],
         }
     )
-    drawn = draw_losses(curves, "mine: $age$")
-    assert drawn == draw_losses(curves, "mine: $age$")
+    drawn = as_file(losses(curves, "mine: $age$"), "svg")
+    assert drawn == as_file(losses(curves, "mine: $age$"), "svg")
     words = [one.strip() for one in ET.fromstring(drawn).itertext() if one.strip()]
     assert {"mine: $age$", "epoch", "loss", "training", "validation", "kept", "0.1", "1"} <= set(words)
-    few = draw_losses(curves[:1], "one")
+    few = as_file(losses(curves[:1], "one"), "svg")
     assert "kept" in "".join(ET.fromstring(few).itertext())
 
 

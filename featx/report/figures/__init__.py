@@ -1,0 +1,1 @@
+"""Arrays to figures; the only package that imports matplotlib."""
