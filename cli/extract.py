@@ -18,7 +18,6 @@ from featx_cli.console import (
     say,
     say_codes,
     say_reasons,
-    write_failures,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ def command(
     slices: ask.Slices = None,
     size: ask.Size = "",
     channels: ask.Channels = "",
+    missing: ask.Missing = [],  # noqa: B006
     resample: ask.Resample = False,
     accept: ask.Accept = [],  # noqa: B006
     device: ask.Device = "auto",
@@ -80,13 +80,14 @@ def command(
     featx extract images.csv -n squeezenet1_0.imagenet -n squeezenet1_0.imagenet@random:0 -o features.h5
     """
     from featx import store
+    from featx.api.wanting import batch_size_of, precision_of, running_of
     from featx.extraction.jobarray import take_shard
     from featx.images.contract import check_accepted
     from featx.images.index import index_images
 
-    requests = ask.requests_of(network, weights, tap, axis, pool, slices, size, channels, resample, recipe)
+    requests = ask.requests_of(network, weights, tap, axis, pool, slices, size, channels, resample, recipe, missing)
     check_accepted(accept)
-    ask.batch_size_of(batch_size)
+    batch_size_of(batch_size)
     found = take_shard(index_images(images), shard)
     store.check_writable(output)
     ask.check_torch("extract")
@@ -94,9 +95,7 @@ def command(
     from featx.extraction.parts import read_precisions
 
     held = read_precisions(output)
-    if precision == "auto" and (shard or gpus or scheduler or scheduler_file):
-        # What was measured on this machine says nothing of others; they go on with what is there.
-        precision = next(iter(set(held.values()))) if len(set(held.values())) == 1 else "float32"
+    precision = precision_of(precision, held, spread=bool(shard or gpus or scheduler or scheduler_file))
     if (gpus or scheduler or scheduler_file) and not dry_run:
         from featx.extraction.engine import Running
         from featx_cli.cluster import extract_there
@@ -111,7 +110,7 @@ def command(
             device=device,
             loading={"accept": tuple(accept), "precision": precision, "compiled": compile_},
             running=Running(
-                batch_size=ask.batch_size_of(batch_size), workers=workers, processes=not threads, shard=shard
+                batch_size=batch_size_of(batch_size), workers=workers, processes=not threads, shard=shard
             ),
         )
     else:
@@ -121,7 +120,7 @@ def command(
         _say_plan(jobs, found, on, output, precision)
         if dry_run:
             return
-        summary = _extract(found, jobs, output, on, ask.running_of(on, batch_size, workers, threads, shard))
+        summary = _extract(found, jobs, output, on, running_of(on, batch_size, workers, threads, shard))
     _say_summary(summary, output)
 
 
@@ -175,7 +174,7 @@ def _by_network(sets: Mapping[str, tuple[int, ...]]) -> dict[str, list[tuple[int
 
 
 def _say_summary(summary: Summary, output: Path) -> None:
-    from featx import store
+    from featx.api.wanting import write_failures_beside
 
     rate = f", {summary.n_now / summary.elapsed_s:.2f} images/s" if summary.n_now else ""
     say(f"{summary.n_now} images extracted in {summary.elapsed_s:.1f} s{rate}; {summary.n_before} were done before")
@@ -188,8 +187,7 @@ def _say_summary(summary: Summary, output: Path) -> None:
         say("found of images, and no reason to refuse them:")
         first = {code: {"image_id": one.image_id, "sentence": one.sentence} for code, one in summary.told.items()}
         say_codes({code: one.n_images for code, one in summary.told.items()}, first)
-    table = output.with_suffix(".failures.csv")
-    write_failures(store.read_failures(output) if output.is_file() else [], table)
+    table = write_failures_beside(output)
     if summary.n_failed:
         say(f"{summary.n_failed} images failed, the others are whole:")
         say_reasons(summary.failures, table)

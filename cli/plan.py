@@ -40,6 +40,7 @@ def command(
     slices: ask.Slices = None,
     size: ask.Size = "",
     channels: ask.Channels = "",
+    missing: ask.Missing = [],  # noqa: B006
     resample: ask.Resample = False,
     accept: ask.Accept = [],  # noqa: B006
     device: ask.Device = "auto",
@@ -61,11 +62,12 @@ def command(
     Example:
     featx plan images.csv -n squeezenet1_0.imagenet -n sfcn.ukb_age --resample
     """
+    from featx.api.wanting import running_of
     from featx.extraction.jobarray import take_shard
     from featx.images.contract import check_accepted
     from featx.images.index import index_images
 
-    requests = ask.requests_of(network, weights, tap, axis, pool, slices, size, channels, resample, recipe)
+    requests = ask.requests_of(network, weights, tap, axis, pool, slices, size, channels, resample, recipe, missing)
     check_accepted(accept)
     found = take_shard(index_images(images), shard)
     ask.check_torch("plan")
@@ -81,7 +83,7 @@ def command(
     _say_costs(costs, requests, len(todo), output)
     if not (probe and todo and jobs):
         return
-    running = ask.running_of(on, batch_size, workers, threads)
+    running = running_of(on, batch_size, workers, threads)
     measured = cost.run_probe(cost.spread(todo, probe), jobs, device=on, running=running)
     _say_probe(measured, on, len(todo))
     if measured.n_failed:

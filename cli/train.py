@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,29 +12,15 @@ from featx import schema
 from featx_cli import options as ask
 from featx_cli import training as how
 from featx_cli import wanted
-from featx_cli.console import SOME_FAILED, progress, say, say_reasons, typed
+from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_reasons, typed
 
 if TYPE_CHECKING:
-    from featx.analysis.request import Request, Result
-    from featx.images.image import Image
+    from featx.analysis.request import Result
     from featx.training.cache import Filled
-    from featx.training.fit import Machine
     from featx.training.run import Done
-    from featx.training.source import Source
     from featx.training.train import Planned
 
-MOST_SEEDS = 100
 SLOW = 0.2  # share of the time that a network may wait for its images before it is told
-# What `featx fit` asks and `featx train` does not: nothing is fitted to features here.
-_NOT_ASKED = MappingProxyType(
-    {
-        **{key: [] for key in ("head", "use", "table", "confound", "remove", "preserve", "grid")},
-        **dict.fromkeys(("harmonise", "calibrate", "class_weight"), "none"),
-        "aggregate": "mean",
-        "pca": None,
-        "device": "cpu",
-    }
-)
 
 Arms = Annotated[
     list[str],
@@ -114,6 +99,7 @@ def command(
     aggregation: how.Aggregation = "",
     positions: how.Positions = False,
     dropout: how.Dropout = None,
+    missing: how.Missing = [],  # noqa: B006
     network_recipe: how.NetworkRecipe = None,
     recipe: how.Recipe = "",
     settings: how.Set = [],  # noqa: B006
@@ -177,36 +163,27 @@ def command(
         --aggregation attention --arm full --arm scratch --epochs 20 -o slices/
     """
     from featx.analysis.runs.runwriter import check_output
-    from featx.errors import DeviceError
+    from featx.api.learning import check_training, machine_of
+    from featx.api.training import OF_MACHINE, OF_SOURCE, check_devices, machine_facts, plan_of
+    from featx.images.index import index_images
 
     options = dict(locals())
     check_output(output)
-    how.check_training("train")
-    machine = how.machine_of(
-        device,
-        precision,
-        accumulate=accumulate,
-        checkpointing=checkpointing,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy=strategy,
-        tensorboard=tensorboard,
-    )
-    if jobs > 1 and machine.n_devices * machine.n_nodes > 1:
-        raise DeviceError(
-            f"several networks at a time must have a device each; --jobs {jobs} and {machine.n_devices} devices on "
-            f"{machine.n_nodes} machines for each were asked for; leave out one of them"
-        )
-    source = how.source_of(network, **{name: options[name] for name in _OF_SOURCE})
-    found, beside = _index(images), output.with_name(f"{output.name}.fits")
-    request, planned = _plan(found, source, options, machine, beside)  # before any is decoded
+    check_training("train")
+    machine = machine_of(device, precision, **{name: options[name] for name in OF_MACHINE})
+    check_devices(jobs, machine)
+    source = how.source_of(network, weights=weights, missing=missing, **{name: options[name] for name in OF_SOURCE})
+    found, beside = index_images(images), output.with_name(f"{output.name}.fits")
+    planning = {"machine": machine, "beside": beside, "home": cache_dir(), "command": typed(context)}
+    request, planned = plan_of(found, people, source, options, **planning)  # before any is decoded
     if dry_run:
         _say_plan(planned, len(found))
         return
     filled = how.fill(found, source, cache or beside / "volumes", accept=accept, workers=workers)
     if filled.failures:
         there = set(filled.image_ids)
-        request, planned = _plan([one for one in found if one.image_id in there], source, options, machine, beside)
+        kept = [one for one in found if one.image_id in there]
+        request, planned = plan_of(kept, people, source, options, **planning)
     _say_plan(planned, len(found))
     from featx.training.train import train, write_training
 
@@ -216,88 +193,8 @@ def command(
 
     if not is_first():
         return  # of several processes that train together, the first one writes
-    facts = {"device": machine.device, "precision": machine.precision, "accumulate": machine.accumulate}
-    write_training(result, done, source, output, failures=filled.failures, facts=facts)
+    write_training(result, done, source, output, failures=filled.failures, facts=machine_facts(machine))
     _say_result(result, done, output, filled)
-
-
-_OF_SOURCE = (
-    "weights", "tap", "axis", "slices", "size", "channels", "resample", "aggregation", "positions",
-    "network_recipe",
-)  # fmt: skip
-_OF_RECIPE = ("settings", "epochs", "learning_rate", "batch_size", "patience", "dropout")
-
-
-def _index(images: str) -> list[Image]:
-    from featx.images.index import index_images
-
-    return index_images(images)
-
-
-def _plan(
-    found: Sequence[Image], source: Source, options: dict[str, Any], machine: Machine, beside: Path
-) -> tuple[Request, Planned]:
-    from featx.analysis.request import Inferring
-    from featx.training.arms import get_arm
-    from featx.training.cache import voxels_of
-    from featx.training.folds import Wish
-    from featx.training.result import images_as_set
-    from featx.training.source import need_of
-    from featx.training.train import plan_training
-    from featx_cli.request import loss_weights, request_of
-
-    stratify = options["stratify"] or ("none" if options["together"] else "")
-    asked = ask.asked({**options, **_NOT_ASKED, "features": [options["people"]], "stratify": stratify})
-    one = images_as_set(source.base.name, found, source.request)
-    request = request_of(
-        asked,
-        options["people"],
-        {one.name: one},
-        {one.name: (one.name,)},
-        sources=[],
-        inferring=Inferring(options["bootstrap"]),
-        command=typed(options["context"]),
-    )
-    wishes = [
-        Wish(
-            arm=get_arm(name),
-            recipe_of=lambda kinds, arm=get_arm(name): how.recipe_of(
-                options["recipe"], source, arm, kinds, **{word: options[word] for word in _OF_RECIPE}
-            ),
-            seeds=_seeds(options["seeds"]),
-            together=options["together"],
-            balance=options["balance"],
-            batch_norm=options["batch_norm"],
-            loss_weights=loss_weights(options["loss_weight"]),
-        )
-        for name in dict.fromkeys(options["arm"])
-    ]
-    need = need_of(source, options["accept"])
-    voxels = {image.image_id: voxels_of(image, need) for image in found}
-    return request, plan_training(
-        request, wishes, source, beside, keep=options["keep"], machine=machine, voxels=voxels
-    )
-
-
-def _seeds(word: str) -> tuple[int, ...]:
-    """Seeds that a word says: how many, or which.
-
-    Examples
-    --------
-    >>> _seeds("3"), _seeds("7,9")
-    ((0, 1, 2), (7, 9))
-    """
-    from featx.errors import AnalysisError
-
-    parts = word.split(",")
-    if not all(part.strip().isdecimal() for part in parts) or word.strip() == "0":
-        raise AnalysisError(f"--seeds must be a number of seeds, or a list of them; got {word!r}; write 5, or 0,1,2")
-    if len(parts) == 1 and int(word) > MOST_SEEDS:
-        raise AnalysisError(
-            f"--seeds must be a number of seeds up to {MOST_SEEDS}, or a list of them; got {word}; for that one "
-            f"alone write {word},{word}"
-        )
-    return tuple(range(int(word))) if len(parts) == 1 else tuple(dict.fromkeys(int(part) for part in parts))
 
 
 # --- what is told ---------------------------------------------------------------------------------------------

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featx_cli.added import resolved
 from featx_cli.console import cache_dir, progress
 
 if TYPE_CHECKING:
-    from featx.extraction.engine import Running
     from featx.extraction.job import Job
     from featx.extraction.plan import Request
 
@@ -48,6 +46,14 @@ Pool = Annotated[
 Slices = Annotated[int | None, typer.Option(min=1, help="Slices (frames) per axis, instead of the network's number.")]
 Size = Annotated[str, typer.Option(help="Edge of the slices in pixels, instead of the network's; 'native' for none.")]
 Channels = Annotated[str, typer.Option(help="replicate (a slice to red, green and blue) or neighbours (2.5D).")]
+Missing = Annotated[
+    list[str],
+    typer.Option(
+        help="Slices that are missing, each a feature set of its own beside 'none': drop:4 (of every 4 neighbouring "
+        "ones the middle one is there, the others are left out), fill:4 (the nearest one there instead), zeros:4, "
+        "noise:4; with :random:SEED behind it one in 4 of all, by lot. May be repeated.",
+    ),
+]
 Resample = Annotated[bool, typer.Option(help="Resample volumes on another grid by their affine, not refuse them.")]
 Accept = Annotated[
     list[str],
@@ -90,39 +96,32 @@ def requests_of(
     channels: str,
     resample: bool,
     recipe: Path | None,
+    missing: Sequence[str] = (),
 ) -> list[Request]:
     """Requests of what the options say; a sentence where a network cannot have it."""
-    from featx.extraction.plan import make_requests
-    from featx.networks.described import read_recipe
+    from featx.api import wanting
 
-    return list(
-        make_requests(
-            resolved(network),
-            resolved(weights),
-            recipe=None if recipe is None else read_recipe(recipe),
-            taps=tap,
-            views=axis,
-            poolings=pool,
-            n_slices=slices,
-            size=size,
-            channels=channels,
-            resampling=resample,
-        )
+    return wanting.requests_of(
+        network,
+        home=cache_dir(),
+        weights=weights,
+        recipe=recipe,
+        taps=tap,
+        views=axis,
+        poolings=pool,
+        n_slices=slices,
+        size=size,
+        channels=channels,
+        resampling=resample,
+        missing=missing,
     )
 
 
 def check_torch(verb: str) -> None:
     """Refuse, with a sentence, a verb that needs torch where it is not."""
-    from featx.errors import DependencyError
+    from featx.api import wanting
 
-    try:
-        import torch  # noqa: F401
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        what = f"{error.name} is not there" if error.name else f"one of them does not load ({error})"
-        raise DependencyError(
-            f"`featx {verb}` needs torch and torchvision; {what}; run pip install 'featx[torch]'"
-        ) from error
+    wanting.check_torch(verb)
 
 
 def load_jobs(requests: Sequence[Request], device: str, accept: Sequence[str], **ways: Any) -> list[Job]:
@@ -133,44 +132,12 @@ def load_jobs(requests: Sequence[Request], device: str, accept: Sequence[str], *
     ways
         precision, compiled and held, as `featx.extraction.job.load_job` takes them.
     """
-    from featx.extraction.job import load_job
+    from featx.api import wanting
 
     with progress("weights", "bytes") as update:
-        show: Callable[[int, int], None] = lambda done, all_: update(done, all_, "")  # noqa: E731
-        return [load_job(one, device, cache_dir(), show, accept=accept, **ways) for one in requests]
-
-
-def batch_size_of(word: str) -> int:
-    """Images per forward pass; 0 where the engine is to choose.
-
-    Examples
-    --------
-    >>> batch_size_of("auto"), batch_size_of("8")
-    (0, 8)
-    """
-    from featx.errors import NetworkError
-
-    if word == "auto":
-        return 0
-    if not word.isdecimal() or int(word) < 1:
-        raise NetworkError(
-            f"a batch size must be auto, or a number of images, 1 or more; got {word!r}; write, say, 8"
+        return wanting.load_jobs(
+            requests, device, cache_dir(), lambda done, all_: update(done, all_, ""), accept=accept, **ways
         )
-    return int(word)
-
-
-def running_of(device: str, batch_size: str, workers: int, threads: bool, shard: str = "") -> Running:
-    """How the engine runs, as the options say."""
-    from featx.extraction.device import default_workers
-    from featx.extraction.engine import Running
-    from featx.extraction.workers import can_share
-
-    return Running(
-        batch_size=batch_size_of(batch_size),
-        workers=workers if workers >= 0 else default_workers(device),
-        processes=device != "cpu" and not threads and can_share(),
-        shard=shard,
-    )
 
 
 def at_hand(request: Request) -> bool:

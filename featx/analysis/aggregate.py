@@ -144,7 +144,7 @@ def n_slices(provenance: Mapping[str, str], n_features: int) -> int:
         return 0
     try:
         steps = json.loads(provenance["recipe"])["view"]
-        count = next((int(one["count"]) for one in steps if one["step"] == SLICES), 0)
+        count = next((len(one.get("shown", ())) or int(one["count"]) for one in steps if one["step"] == SLICES), 0)
     except (ValueError, KeyError, TypeError):
         return 0
     return count if count > 0 and n_features % count == 0 else 0

@@ -105,8 +105,10 @@ def select_features(
         Names of the sets in the feature files, and of tables of numbers.
     specs : sequence of str
         Each is 'each' (every set in turn), 'all' (all sets side by side), or names joined by '+': of a set, of
-        the beginning of its name up to a '/' (all the sets of a network), or with the wildcards ``*?[]``.
-        Without any: one combination per network[@weights].
+        the beginning of its name up to a '/' (all the sets of a network), or with the wildcards ``*?[]``. Sets of
+        views that miss slices (``network/axial~drop4/...``) are never among those of the network: together they are
+        ``network~drop4``, and a wildcard finds them only if it holds a '~'. Without any: one combination per
+        network[@weights][~missing].
     sources : mapping of str to str, optional
         Further names of sets, each with the available one that it means: those of stored slices, say.
 
@@ -130,6 +132,8 @@ def select_features(
     {'volumes+b.y': ('volumes', 'b.y/volume/t/mean')}
     >>> select_features(sets, ["b.y+*/axial/*"])
     {'b.y+*/axial/*': ('b.y/volume/t/mean', 'a.x/axial/t/mean')}
+    >>> select_features(["a.x/axial/t/mean", "a.x/axial~drop4/t/mean"])
+    {'a.x': ('a.x/axial/t/mean',), 'a.x~drop4': ('a.x/axial~drop4/t/mean',)}
     >>> select_features(sets, ["*/slices"], sources={"a.x/axial/t/slices": "a.x/axial/t/mean"})
     {'*/slices': ('a.x/axial/t/mean',)}
     """
@@ -138,7 +142,7 @@ def select_features(
     ordered = sorted(available)
     also = sources or {}
     chosen: dict[str, tuple[str, ...]] = {}
-    for spec in specs or sorted({name.split("/")[0] for name in ordered}):
+    for spec in specs or sorted(set(map(group_of, ordered))):
         found = {name: (name,) for name in ordered} if spec == "each" else {spec: _resolve(ordered, spec, also)}
         for name, sets in found.items():
             if sets not in chosen.values():
@@ -163,7 +167,23 @@ def _resolve(available: Sequence[str], spec: str, sources: Mapping[str, str]) ->
 
 
 def _matches(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}/") or fnmatchcase(name, part)
+    of_network = "/" not in part and "~" in name
+    begins = group_of(name) == part if of_network else name.startswith(f"{part}/")
+    return name == part or begins or (fnmatchcase(name, part) and ("~" in part or "~" not in name))
+
+
+def group_of(name: str) -> str:
+    """The network of a feature set with its weights, and with what slices its view misses; a table's name itself.
+
+    Examples
+    --------
+    >>> group_of("a.x@random-0/axial~drop4/t/mean"), group_of("a.x/axial/t/mean"), group_of("volumes")
+    ('a.x@random-0~drop4', 'a.x', 'volumes')
+    """
+    network, _, rest = name.partition("/")
+    view, mark, missing = rest.partition("/")[0].partition("~")
+    del view
+    return f"{network}{mark}{missing}"
 
 
 def combine(sets: Sequence[FeatureSet], *, missing: str = "refuse") -> Features:

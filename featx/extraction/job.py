@@ -181,7 +181,7 @@ def library_versions(sheet: Network) -> str:
 
 def _one_slice(view: View) -> View:
     steps = (
-        replace(step, settings={**step.settings, "count": 1}) if step.name == "slices" else step
+        replace(step, settings={**step.settings, "count": 1, "shown": ()}) if step.name == "slices" else step
         for step in view.steps
     )
     return replace(view, steps=tuple(steps))

@@ -6,13 +6,13 @@ It runs in threads or in processes of its own: what goes in and comes out are pl
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from featx.extraction.checking import find_out, hold, wants_of
 from featx.extraction.loader import attempt
 from featx.images.image import Image, where
-from featx.images.volume import read_image
+from featx.images.volume import Volume, read_image
 from featx.networks.recipe import Packed, pack
 from featx.networks.sheet import Recipe
 from featx.store import Failure
@@ -69,9 +69,15 @@ class Loaded:
     accepted: list[Failure] = field(default_factory=list)
 
 
-def load_image(image: Image, needs: Sequence[Need]) -> Loaded:
-    """Read an image, look at it, and pack it for those who can have it. Nothing is raised: failures are rows."""
-    volume, failure = attempt(lambda: read_image(image), image.image_id, "", "read")
+def load_image(image: Image, needs: Sequence[Need], read: Callable[[Image], Volume] | None = None) -> Loaded:
+    """Read an image, look at it, and pack it for those who can have it. Nothing is raised: failures are rows.
+
+    Parameters
+    ----------
+    read : callable, optional
+        Gives the volume of what is no file.
+    """
+    volume, failure = attempt(lambda: (read or read_image)(image), image.image_id, "", "read")
     findings = None
     if volume is not None:
         look = functools.partial(find_out, volume, where(image))

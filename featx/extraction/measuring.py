@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from featx.featureset import digest
 from featx.images.check import check_values
 from featx.images.image import Image, where
 from featx.images.pictures import encode_picture, mid_slices
+from featx.images.pictures import picture_name as picture_name
 from featx.images.quality import Quality, measure
 from featx.images.volume import read_image
 from featx.store import Failure
@@ -31,7 +30,6 @@ PICTURE_HEIGHT = 218  # pixels: every voxel of a 1 mm brain on its grid
 NUMBERS = tuple(one.name for one in dataclasses.fields(Quality))
 _MEASURED = ".measured.jsonl"
 _VERSION = "2"  # of the numbers and pictures: a change makes all of them anew
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 Numbers = dict[str, str]
 
@@ -40,18 +38,6 @@ Numbers = dict[str, str]
 class _Found:
     numbers: Numbers
     picture: bytes
-
-
-def picture_name(image_id: str) -> str:
-    """Name of an image's picture, safe on any disk and no other image's.
-
-    Examples
-    --------
-    >>> picture_name("sub-01_ses-2")
-    'sub-01_ses-2-ae51ca8c.webp'
-    """
-    mark = hashlib.sha256(image_id.encode(errors="surrogateescape")).hexdigest()[:8]  # a file's name may be no UTF-8
-    return f"{_UNSAFE.sub('_', image_id)[:100]}-{mark}.webp"
 
 
 def measured_before(images: Sequence[Image], folder: Path) -> dict[str, Numbers]:

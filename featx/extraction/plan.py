@@ -13,6 +13,7 @@ from featx.extraction.wishes import Wish, changed, changes_slices, is_sliced
 from featx.featureset import digest, feature_key
 from featx.images.image import Image
 from featx.networks import NETWORKS, get_network
+from featx.networks.missing import spread
 from featx.networks.named import FILE, OWN, code_sha256, is_pattern, usual_weights
 from featx.networks.recipe import describe
 from featx.networks.sheet import SET, Network, Recipe, View
@@ -113,7 +114,8 @@ def request_of(sheet: Network, weights: str, wish: Wish) -> Request:
     by_name = {view.name: view for view in sheet.recipe.views}
     names = _choose(wish.views, by_name, sheet.default_views, f"a view of {sheet.name}")
     poolings = _choose(wish.poolings, sheet.poolings, sheet.default_pooling, f"a pooling of {sheet.name}")
-    views = tuple(changed(view, wish, sheet) for view in map(by_name.__getitem__, names))
+    taken = [changed(by_name[name], wish, sheet) for name in names]
+    views = tuple(one for view in taken for one in spread(view, wish.missing if is_sliced(view) else (), sheet))
     return Request(sheet, weights, replace(sheet.recipe, views=views), taps, poolings, wish.resampling)
 
 
@@ -173,7 +175,7 @@ def make_requests(
             sheet,
             spec,
             replace(
-                wanted if sliced[at] else replace(wanted, n_slices=None, size="", channels=""),
+                wanted if sliced[at] else replace(wanted, n_slices=None, size="", channels="", missing=()),
                 taps=[tap for tap in wanted.taps if tap.partition(":")[0] not in in_a_sheet - set(sheet.taps)],
                 views=[view for view in wanted.views if view in has["view"][at]],
                 poolings=[pooling for pooling in wanted.poolings if pooling in has["pooling"][at]],

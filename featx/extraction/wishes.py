@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from featx.errors import NetworkError
+from featx.networks.missing import parse
 from featx.networks.sheet import SET, Network, Step, View
 
 SMALLEST = 32
@@ -28,6 +29,8 @@ class Wish:
         "replicate" a slice to three channels, or its "neighbours" (2.5D).
     resampling : bool
         Resample volumes of another grid instead of refusing them.
+    missing : sequence of str
+        Slices that are missing, each as `featx.networks.missing.parse` reads it: a view for each.
     """
 
     taps: Sequence[str] = ()
@@ -37,11 +40,12 @@ class Wish:
     size: str = ""
     channels: str = ""
     resampling: bool = False
+    missing: Sequence[str] = ()
 
 
 def changes_slices(wish: Wish) -> bool:
     """Whether slices are wanted in another way than a sheet takes them."""
-    return wish.n_slices is not None or bool(wish.size or wish.channels)
+    return wish.n_slices is not None or bool(wish.size or wish.channels) or any(map(parse, wish.missing))
 
 
 def is_sliced(view: View) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +20,24 @@ Grey = NDArray[np.uint8]
 
 WHITE_PERCENTILE = 99.5  # of the voxels above 0, so that a few bright vessels leave no dark brain
 GAP = 2  # pixels between the planes
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 QUALITY = {"webp": 72, "jpeg": 82}
 KINDS = ("webp", "jpeg", "png")
 _LATTICE_MM = 4.0
 _FOREGROUND = 0.1  # of the bright tissue
 _BELOW = 0.05  # of white: what lies further below 0 is no trace of a spline
+
+
+def picture_name(image_id: str) -> str:
+    """Name of an image's picture, safe on any disk and no other image's.
+
+    Examples
+    --------
+    >>> picture_name("sub-01_ses-2")
+    'sub-01_ses-2-ae51ca8c.webp'
+    """
+    mark = hashlib.sha256(image_id.encode(errors="surrogateescape")).hexdigest()[:8]  # a file's name may be no UTF-8
+    return f"{_UNSAFE.sub('_', image_id)[:100]}-{mark}.webp"
 
 
 def mid_slices(volume: Volume, *, height: int = 96) -> Grey:

@@ -16,12 +16,12 @@ from typing import Any
 from featx.errors import NetworkError, known
 from featx.networks.named import PATTERNS, find_named, is_pattern
 from featx.networks.sheet import Network
-from featx.networks.table import gupta, leonardsen, medical, peng, synthetic, torchvision
+from featx.networks.table import gupta, leonardsen, medical, peng, synthetic, torchvision, voxels
 
 NETWORKS: Mapping[str, Network] = MappingProxyType(
     {
         sheet.name: sheet
-        for family in (peng, leonardsen, synthetic, torchvision, medical, gupta)
+        for family in (peng, leonardsen, synthetic, torchvision, medical, gupta, voxels)
         for sheet in family.SHEETS
     }
 )

@@ -31,12 +31,20 @@ GRIDS: Mapping[str, Grid] = MappingProxyType(
 LOOKS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "shrink": {"factor": int},
-        "slices": {"axis": str, "first": int, "last": int, "count": int, "channels": str},
+        "slices": {
+            "axis": str,
+            "first": int,
+            "last": int,
+            "count": int,
+            "channels": str,
+            "shown": tuple[int, ...],
+            "blank": str,
+        },
         "resize": {"size": int},
         "normalise": {"mean": tuple[float, ...], "std": tuple[float, ...]},
     }
 )
-OPTIONAL = ("channels",)
+OPTIONAL = ("channels", "shown", "blank")
 OWN = "featx.networks.architectures.own:build"  # whatever a user's factory gives
 TRAINED = "featx.networks.architectures.trained:Trained"  # a network of any kind under outputs of its own
 # Architectures that facts may name although no sheet of the table does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from featx.networks.missing import BLANK, NOISE
 from featx.networks.recipe import Packed
 from featx.networks.sheet import Step
 
@@ -62,19 +64,47 @@ def slice_positions(first: int, last: int, count: int) -> list[int]:
 
 
 def take_slices(
-    volumes: Tensor, *, axis: str, first: int, last: int, count: int, channels: str = "replicate"
+    volumes: Tensor,
+    *,
+    axis: str,
+    first: int,
+    last: int,
+    count: int,
+    channels: str = "replicate",
+    shown: Sequence[int] = (),
+    blank: str = "",
 ) -> Tensor:
-    """Slices of volumes (N, 1, I, J, K) along an axis, as (N, count, C, H, W), shown as a radiologist sees them.
+    """Slices of volumes (N, 1, I, J, K) along an axis, as (N, S, C, H, W), shown as a radiologist sees them.
 
     Width runs along the first remaining voxel axis, height downwards along the last one. C is 1; with channels
-    "neighbours" it is 3: the slice before, the slice, the slice behind (2.5D).
+    "neighbours" it is 3: the slice before, the slice, the slice behind (2.5D). S is `count`; where slices are missing
+    (`featx.networks.missing.slices_shown`) it is the number of those shown, blank ones being zeros or noise.
     """
-    positions = torch.tensor(slice_positions(first, last, count), device=volumes.device)
+    there = slice_positions(first, last, count)
+    positions = torch.tensor([there[at] for at in shown] if shown else there, device=volumes.device)
     steps = (-1, 0, 1) if channels == "neighbours" else (0,)
     at = torch.stack([positions + step for step in steps], dim=1).flatten().clamp(0, volumes.shape[AXES[axis]] - 1)
     slices = volumes.index_select(AXES[axis], at).squeeze(1).movedim(AXES[axis] - 1, 1)
     n, _, width, height = slices.shape
-    return slices.transpose(2, 3).flip(2).reshape(n, count, len(steps), height, width)
+    seen = slices.transpose(2, 3).flip(2).reshape(n, len(positions), len(steps), height, width)
+    if BLANK in shown:
+        at = torch.tensor([place == BLANK for place in shown], device=volumes.device)
+        seen[:, at] = make_noise(volumes, seen[:, at].shape[1:]) if blank == NOISE else 0.0
+    return seen
+
+
+def make_noise(volumes: Tensor, shape: Sequence[int]) -> Tensor:
+    """Gaussian noise (N, *shape) with each volume's mean and standard deviation, by a checksum of its own voxels.
+
+    So the same volume has the same noise in any batch, and on any device up to the rounding of these two.
+    """
+    noise = []
+    for volume in volumes:
+        rng = np.random.default_rng(zlib.crc32(volume.detach().cpu().contiguous().numpy().tobytes()))
+        std, mean = torch.std_mean(volume.double(), correction=0)
+        drawn = torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32)).to(volume.device)
+        noise.append(drawn * std.float() + mean.float())
+    return torch.stack(noise)
 
 
 def resize(slices: Tensor, *, size: int) -> Tensor:

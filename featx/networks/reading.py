@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from featx.errors import NetworkError
+from featx.networks.architectures.gupta import placed
 from featx.networks.look import look
+from featx.networks.missing import places_of
 from featx.networks.optimise import compile_blocks, memory_format, optimise
 from featx.networks.sheet import CHANNELS_FIRST, CHANNELS_LAST, CLIP, PICTURES, SET, Network, View
 from featx.networks.taps import Place, find_tap, poolings_of
@@ -123,7 +125,8 @@ def make_reader(
         if sheet.takes == CLIP:
             x = x.transpose(1, 2)
         fits = sheet.takes != SET or memory == torch.contiguous_format  # a set has an axis more than its pictures
-        return of_whole(x.contiguous(memory_format=memory) if fits else x)
+        with placed(network, places_of(view)):
+            return of_whole(x.contiguous(memory_format=memory) if fits else x)
 
     return forward
 

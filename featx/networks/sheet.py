@@ -17,6 +17,8 @@ VOLUME, PICTURES, CLIP, SET = "volume", "pictures", "clip", "set"
 # Where a module's output keeps its features: (N, C, ...), (N, ..., C), or tokens (N, L, C).
 CHANNELS_FIRST, CHANNELS_LAST = "channels-first", "channels-last"
 
+WEIGHTLESS = "featx.networks.architectures.voxels:Voxels"  # has no parameter: there is nothing to load
+
 # How positions become a row: slices keeps the rows of all slices apart, concat puts them one behind the other.
 _POSITIONS = ("mean", "max", "std")
 _SLICES = (*_POSITIONS, "concat", "slices")
@@ -180,6 +182,11 @@ class Network:
     reads: str = ""
     class_token_first: bool = True
     labels: tuple[str, ...] = ()
+
+    @property
+    def weightless(self) -> bool:
+        """Whether it has no weights, so that the official ones are there without any file."""
+        return self.architecture == WEIGHTLESS
 
     @property
     def poolings(self) -> tuple[str, ...]:

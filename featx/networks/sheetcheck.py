@@ -14,6 +14,7 @@ from featx.networks.sheet import CHANNELS_FIRST, CHANNELS_LAST, POOLINGS, VOLUME
 
 AXES = ("sagittal", "coronal", "axial")  # along I, J, K
 CHANNELS = ("replicate", "neighbours")
+BLANKS = ("zeros", "noise")
 FIXED = ("size", "slices")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.:-]*")
 _LINES = ("LR", "PA", "SI")
@@ -107,6 +108,13 @@ def _check_slices(step: Step, recipe: Recipe, here: str) -> None:
         raise NetworkError(
             f"slices of {here} must be 1 or more, and no more than the voxels from the first to the last; got "
             f"{count} from {first} to {last}; mend that"
+        )
+    said: Mapping[str, Any] = step.settings
+    _check_words([said.get("blank", BLANKS[0])], BLANKS, f"'blank' of {here}")
+    if not all(-1 <= at < count for at in said.get("shown", ())):
+        raise NetworkError(
+            f"slices that are shown in {here} must be -1 (none), or places of its {count}, from 0; got "
+            f"{said['shown']}; mend 'shown'"
         )
     shape = _shape_of(recipe)
     if shape and last >= (length := shape[AXES.index(axis)]):

@@ -183,6 +183,8 @@ def _load_given(sheet: Network, spec: str, cache: Path, on_progress: Progress | 
     """Official weights, those of a file, or those of a network's own factory."""
     if spec == FACTORY and _usual(sheet) == FACTORY:
         return _built(sheet, 0, FACTORY, "")
+    if spec == OFFICIAL and sheet.weightless:
+        return _built(sheet, 0, OFFICIAL, "")
     if spec == OFFICIAL:
         if sheet.weights is None:
             raise WeightsError(

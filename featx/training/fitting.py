@@ -29,8 +29,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from featx.errors import TrainingError
+from featx.networks.architectures.gupta import placed
 from featx.networks.architectures.trained import Trained
 from featx.networks.look import look, to_volumes
+from featx.networks.missing import places_of
 from featx.networks.sheet import PICTURES, SET, View
 from featx.training.arms import ALL, OUTPUT
 from featx.training.batches import Batches
@@ -305,10 +307,11 @@ def columns_of(
     """Outputs (n, sum of widths) of images, on the CPU, of a network in eval mode that is put on the device."""
     network.to(device).eval()
     people = People(tuple(image_ids), np.empty((len(image_ids), 0)))
-    found = [
-        network.answer(network.vector(look(to_volumes(batch.packed, device), view.steps))).cpu()
-        for batch in _in_order(cache, people, batch_size)
-    ]
+    with placed(network, places_of(view)):
+        found = [
+            network.answer(network.vector(look(to_volumes(batch.packed, device), view.steps))).cpu()
+            for batch in _in_order(cache, people, batch_size)
+        ]
     return torch.cat(found)
 
 

@@ -18,7 +18,26 @@ from featx.errors import TrainingError
 from featx.extraction.plan import Request as Wanted
 from featx.featureset import FeatureSet
 from featx.images.image import Image
+from featx.networks.missing import TOLD
 from featx.networks.recipe import describe
+from featx.networks.sheet import Network, View
+from featx.training.source import Source
+
+
+def images_as_sets(images: Sequence[Image], source: Source) -> dict[str, FeatureSet]:
+    """Images as the feature set that a network is trained on, and as those with slices missing, by their names."""
+    views = {source.base.name: source.view} | {set_name(source.base, view): view for view in source.missing}
+    return {
+        name: images_as_set(
+            name, images, replace(source.request, recipe=replace(source.request.recipe, views=(view,)))
+        )
+        for name, view in views.items()
+    }
+
+
+def set_name(sheet: Network, view: View) -> str:
+    """What a view with slices missing is called as features, such as resnet18.imagenet~drop4."""
+    return f"{sheet.name}{TOLD}{view.name.partition(TOLD)[2]}"
 
 
 def images_as_set(name: str, images: Sequence[Image], wanted: Wanted) -> FeatureSet:
@@ -58,7 +77,7 @@ def make_result(
     Parameters
     ----------
     request : Request
-        With one feature set, of `images_as_set`.
+        With the feature sets of `images_as_sets`.
     plans : tuple of Plan
         From `featx.training.folds.repeat_for_seeds`, and the one that went in, whose splits are the run's.
     arms : sequence of mapping of str to Arm
@@ -79,14 +98,13 @@ def make_result(
         job.target.name: [baseline_arm(job), *(one[job.target.name] for one in arms if job.target.name in one)]
         for job in jobs
     }
-    ((name, one),) = request.sets.items()
     tables = make_tables(request, kept, by_target, [], exclusions)
     names = [job.target.name for job in jobs]
     tables["splits"] = splits_table(replace(once, jobs=tuple(job for job in once.jobs if job.target.name in names)))
     return Result(
         request=request,
         flow=plan.flow,
-        sets={name: (SetFacts(name, one.key, 0, one.provenance),)},
+        sets={name: (SetFacts(name, one.key, 0, one.provenance),) for name, one in request.sets.items()},
         jobs=jobs,
         arms={target: tuple(own) for target, own in by_target.items()},
         tables=tables,

@@ -6,7 +6,6 @@ Every fit has a folder under its key in the workshop, a folder beside the run. W
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import functools
 import json
@@ -15,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from featx.errors import DeviceError, TrainingError
 from featx.extraction.batches import guarded
 from featx.networks.architectures.trained import Trained
 from featx.networks.decoding import decode
+from featx.networks.sheet import View
 from featx.networks.weights import OFFICIAL, load_network
 from featx.training.arms import GIVEN, RANDOM
 from featx.training.cache import Cache
@@ -85,12 +85,15 @@ class Done:
     predicted : tuple of ndarray
         By output: shape (n_test,), or (n_test, n_classes).
     error : TrainingError or None
+    missing : mapping of str to tuple of ndarray
+        The same with slices missing, by the name of the view.
     """
 
     task: Task
     fitted: Fitted | None
     predicted: tuple[NDArray[np.float64], ...] = ()
     error: TrainingError | None = None
+    missing: Mapping[str, tuple[NDArray[np.float64], ...]] = field(default_factory=dict)
 
 
 # --- what is to be done ---------------------------------------------------------------------------------------
@@ -127,13 +130,15 @@ def make_tasks(
     tasks: list[Task] = []
     refused = []
     facts = source_facts(source) | {"machine": machine_facts(machine or Machine())}
+    along = {"missing": [asdict(view) for view in source.missing]} if source.missing else {}
     for group in groups_of(plan, together=wish.together):
         try:
             own = []
             for split in (*group.design.splits, *([group.design.final] if keep else [])):
                 fit = make_fit(group, split, wish.seeds[split.repeat % len(wish.seeds)], wish)
                 test = tuple(str(one) for one in group.image_ids[split.test])
-                own.append(Task(group, split, fit, test, workshop / key_of(fit, facts, test, voxels)))
+                key = key_of(fit, facts | along if test else facts, test, voxels)
+                own.append(Task(group, split, fit, test, workshop / key))
             tasks += own
         except TrainingError as error:
             refused.append((group, error))
@@ -253,10 +258,12 @@ def _train_and_ask(
     """A network is trained, and asked about the test people; the one without any is kept."""
     network = make_network(source, task.fit)
     fitted = fit_network(network, source.view, task.fit, cache, task.folder, machine=machine, on_epoch=on_epoch)
-    predicted = predict(network, source, task.fit, task.test, cache=cache, device=own_device(machine))
+    ask = functools.partial(predict, network, source, task.fit, task.test, cache=cache, device=own_device(machine))
+    predicted, missing = ask(), {view.name: ask(view=view) for view in source.missing}
     if not len(task.test) and is_first():
         write_weights(network, task.folder / WEIGHTS)
-    return {"fitted": dataclasses.asdict(fitted), "predicted": [one.tolist() for one in predicted]}
+    told = {"fitted": asdict(fitted), "predicted": [one.tolist() for one in predicted]}
+    return told | {"missing": {name: [one.tolist() for one in many] for name, many in missing.items()}}
 
 
 @contextlib.contextmanager
@@ -279,7 +286,11 @@ def _read_answer(task: Task, path: Path) -> Done:
 
 def _as_done(task: Task, told: Mapping[str, Any]) -> Done:
     fitted = Fitted(**{**told["fitted"], "curves": tuple(told["fitted"]["curves"])})
-    return Done(task, fitted, tuple(np.array(one, dtype=np.float64) for one in told["predicted"]))
+    along = told.get("missing", {})
+    predicted, *missing = (
+        tuple(np.array(one, dtype=np.float64) for one in many) for many in (told["predicted"], *along.values())
+    )
+    return Done(task, fitted, predicted, missing=dict(zip(along, missing, strict=True)))
 
 
 def make_network(source: Source, fit: Fit) -> Trained:
@@ -309,12 +320,20 @@ def _start(fit: Fit, weights: str) -> str:
 
 
 def predict(
-    network: Trained, source: Source, fit: Fit, image_ids: Sequence[str], *, cache: Cache, device: str
+    network: Trained,
+    source: Source,
+    fit: Fit,
+    image_ids: Sequence[str],
+    *,
+    cache: Cache,
+    device: str,
+    view: View | None = None,
 ) -> tuple[NDArray[np.float64], ...]:
-    """Predictions of images by output: shape (n,), or (n, n_classes)."""
+    """Predictions of images by output: shape (n,), or (n, n_classes); along the source's view, or the one told."""
     if not len(image_ids):
         return ()
-    columns = columns_of(network, source.view, image_ids, cache, batch_size=fit.recipe.batch_size, device=device)
+    along, size = view or source.view, fit.recipe.batch_size
+    columns = columns_of(network, along, image_ids, cache, batch_size=size, device=device)
     widths = [one.width for one in fit.outputs]
     parts = torch.split(columns.double(), widths, dim=1)
     return tuple(to_predicted(one, decode(one, part).numpy()) for one, part in zip(fit.outputs, parts, strict=True))
@@ -323,8 +342,14 @@ def predict(
 # --- from answers to arms --------------------------------------------------------------------------------------
 
 
-def arms_of(done: Sequence[Done], features: str, seeds: Sequence[int]) -> dict[str, Predicted]:
-    """By target, the out-of-fold predictions of an arm; targets of which a fit failed are left out."""
+def arms_of(done: Sequence[Done], features: str, seeds: Sequence[int], missing: str = "") -> dict[str, Predicted]:
+    """By target, the out-of-fold predictions of an arm; targets of which a fit failed are left out.
+
+    Parameters
+    ----------
+    missing : str
+        Name of the view with slices missing along which they are; "" for that which the network was trained along.
+    """
     by_group: dict[str, list[Done]] = {}
     for one in done:
         if len(one.task.split.test):
@@ -337,7 +362,10 @@ def arms_of(done: Sequence[Done], features: str, seeds: Sequence[int]) -> dict[s
         order = {(split.repeat, split.fold): at for at, split in enumerate(group.design.splits)}
         answers = sorted(answers, key=lambda one: order[one.task.split.repeat, one.task.split.fold])
         for at, job in enumerate(group.jobs):
-            parts = [one.predicted[at][_has_label(group, one.task.split, at)] for one in answers]
+            parts = [
+                (one.missing[missing] if missing else one.predicted)[at][_has_label(group, one.task.split, at)]
+                for one in answers
+            ]
             seed = [
                 np.full(len(part), seeds[one.task.split.repeat % len(seeds)])
                 for one, part in zip(answers, parts, strict=True)

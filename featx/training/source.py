@@ -36,6 +36,8 @@ class Source:
         Whether slices have learned positions.
     home : Path
         The cache of official weights.
+    missing : tuple of View
+        The view with slices missing (`featx.networks.missing`): those who test are predicted along these, too.
     """
 
     request: Request
@@ -43,6 +45,7 @@ class Source:
     aggregation: str = ""
     positions: bool = False
     home: Path = Path()
+    missing: tuple[View, ...] = ()
 
     @property
     def view(self) -> View:

@@ -26,7 +26,7 @@ from featx.training.cache import Cache
 from featx.training.card import card
 from featx.training.fit import Machine
 from featx.training.folds import Group, Wish, check_targets, check_wish, repeat_for_seeds
-from featx.training.result import make_result
+from featx.training.result import make_result, set_name
 from featx.training.run import WEIGHTS, Done, Progress, Task, arms_of, make_network, make_tasks, run_tasks
 from featx.training.seen import people_text
 from featx.training.source import Source, check_label, sheet_of
@@ -72,7 +72,7 @@ def plan_training(
     Parameters
     ----------
     request : Request
-        Over the one feature set of `featx.training.result.images_as_set`.
+        Over the feature sets of `featx.training.result.images_as_sets`.
     wishes : sequence of Wish
     source : Source
     workshop : Path
@@ -125,6 +125,7 @@ def train(
     for wish in planned.wishes:
         own = [one for one in done if one.task.fit.arm == wish.arm]
         arms.append(arms_of(own, source.base.name, wish.seeds))
+        arms += [arms_of(own, set_name(source.base, view), wish.seeds, view.name) for view in source.missing]
         failed += _failed(own)
     return make_result(request, (planned.plan, planned.once), arms, failed), done
 
@@ -172,6 +173,7 @@ def write_training(
         told = {
             **facts,
             "network": source.base.name,
+            "arms": _arm_facts(done),
             "fits": [_fit_facts(one) for one in done],
             "versions": versions(),
         }
@@ -189,6 +191,17 @@ def _curve_rows(done: Done) -> list[dict[str, Any]]:
 def _which(task: Task) -> dict[str, int]:
     fold = task.split.fold if len(task.test) else -1
     return {"repeat": task.split.repeat, "fold": fold, "seed": task.fit.seed}
+
+
+def _arm_facts(done: Sequence[Done]) -> dict[str, Any]:
+    """What each arm is, and the recipes it trained by."""
+    found: dict[str, Any] = {}
+    for fit in (one.task.fit for one in done):
+        about = {"says": fit.arm.says, "phases": list(fit.arm.phases), "recipes": []}
+        recipes = found.setdefault(fit.arm.name, about)["recipes"]
+        recipe = asdict(fit.recipe)
+        recipes += [recipe] if recipe not in recipes else []
+    return found
 
 
 def _fit_facts(done: Done) -> dict[str, Any]:

@@ -169,11 +169,11 @@ def test_a_card(featx, home):
 def test_a_card_of_a_network_on_slices(featx, home):
     said = featx("networks", "show", "squeezenet1_0.imagenet")
     assert "sagittal*: slices axis=sagittal first=14 last=74 count=16; resize size=224; normalise mean=(0.485" in said
-    assert "change them by --axis, --slices, --size, --channels\n" in said
+    assert "change them by --axis, --slices, --size, --channels, --missing\n" in said
     assert "behind a tap :max instead of the mean of its positions" in said
     assert "pooling     mean*, max, std, concat, slices" in said
     said = featx("networks", "show", "vit_b_16.imagenet")
-    assert "change them by --axis, --slices, --channels\n" in said
+    assert "change them by --axis, --slices, --channels, --missing\n" in said
     assert "behind a tap :max or :cls (the class token) instead" in said
 
 

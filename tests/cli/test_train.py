@@ -78,6 +78,7 @@ def test_arms_are_scored_on_the_folds_of_another_run_and_the_report_shows_them(t
     assert set(run.scores["head"]) == {"baseline", "head-only", "full"}
     told = json.loads((second / "training.json").read_text())
     assert [one["batch_norm"] for one in told["fits"]] == ["eval"] * 12
+    assert {name: one["phases"] for name, one in told["arms"].items()} == {"head-only": ["output"], "full": ["all"]}
     splits = pd.read_csv(second / "splits.csv")  # which seeds are no part of
     assert splits.equals(pd.read_csv(first / "splits.csv"))
     assert run.facts["targets"][0]["n_seeds"] == 2
@@ -87,6 +88,7 @@ def test_arms_are_scored_on_the_folds_of_another_run_and_the_report_shows_them(t
     featx("report", second)
     page = (second / "report.html").read_text()
     assert "head-only" in page
+    assert f"Recipe {told['arms']['full']['recipes'][0]['name']}, batches of" in page
     assert "featx train images.csv people.csv --target age --network file:small.safetensors --arm head-only" in page
     assert "featx fit" not in page.split("How it was made")[-1]
 
@@ -241,3 +243,34 @@ def test_weights_of_another_architecture_are_refused(train, study, tmp_path):
     write_checkpoint(tmp_path / "wide.safetensors", build(wide), wide, note="of another width")
     said = train("-t", "age", "--weights", tmp_path / "wide.safetensors", "-o", tmp_path / "run", code=2)
     assert "weights must fit sfcn_4mm.untrained, tensor by tensor" in said
+
+
+def test_those_who_test_are_predicted_with_slices_missing_too(featx, study, images, tmp_path):
+    network = ("-n", "squeezenet1_0.imagenet@random:0", "--axis", "axial", "--slices", 5, "--size", 40)
+    asked = ("train", "images.csv", "people.csv", "-t", "age", *network, "--aggregation", "mean", "--positions")
+    once = [*QUICK, "--epochs", 1, "--folds", 2, "--cache", tmp_path / "volumes"]
+    run, plain = tmp_path / "run", tmp_path / "plain"
+    featx(*asked, *once, "--missing", "drop:2", "--missing", "zeros:2:random:1", "-o", run)
+    featx(*asked, *once, "-o", plain)
+    names = [f"squeezenet1_0.imagenet{end}" for end in ("", "~drop2", "~zeros2-random-1")]
+    table = predictions(run)
+    table = table[table["head"] != "baseline"]
+    assert list(dict.fromkeys(table["features"])) == names
+    by_name = {name: own.set_index("image_id") for name, own in table.groupby("features")}
+    whole = predictions(plain)
+    whole = whole[whole["head"] != "baseline"].set_index("image_id")
+    pd.testing.assert_frame_equal(by_name[names[0]], whole)  # what else is asked changes nothing
+    for name in names[1:]:
+        assert list(by_name[name]["fold"]) == list(whole["fold"])
+        differs = by_name[name]["predicted"].astype(float) - whole["predicted"].astype(float)
+        assert differs.abs().min() > 0
+    scores = pd.read_csv(run / "scores.csv", keep_default_na=False)
+    assert set(scores["features"]) == {"-", *names}
+    facts = json.loads((run / "run.json").read_text())
+    views = {one["name"]: one["sets"][0]["provenance"] for one in facts["features"]}
+    assert [views[name]["view"] for name in names] == ["axial", "axial~drop2", "axial~zeros2-random-1"]
+    compared = pd.read_csv(run / "comparisons.csv")
+    pairs = compared.loc[compared["question"] == "features", ["features_a", "features_b"]]
+    assert (names[0], names[1]) in set(pairs.itertuples(index=False, name=None))
+    said = featx(*asked, *once, "--missing", "drop:9", "-o", tmp_path / "x", code=2)
+    assert "takes 5 along its axial axis, and got one of 9; say 5 at most" in said

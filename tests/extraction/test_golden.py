@@ -13,7 +13,14 @@ from featx.extraction import golden
 from featx.networks import NETWORKS, get_network
 from featx.networks.weights import build, load_network
 
-QUICK = ("squeezenet1_0.imagenet", "resnet18.imagenet", "sfcn.narrow", "r3d_18.kinetics400", "sliceset.encoder1_mean")
+QUICK = (
+    "squeezenet1_0.imagenet",
+    "resnet18.imagenet",
+    "sfcn.narrow",
+    "r3d_18.kinetics400",
+    "sliceset.encoder1_mean",
+    "voxels.8mm",
+)
 
 
 def test_every_architecture_of_the_table_is_known():

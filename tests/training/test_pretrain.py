@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from featx import schema, store
 from featx.analysis.cohort.phenotypes import Phenotypes, read_phenotypes
 from featx.analysis.runs.bundle import hash_people
+from featx.api import learning
+from featx.api.behind import own_networks, training_of
 from featx.errors import (
     AnalysisError,
     CohortError,
@@ -52,7 +54,6 @@ from featx.training.seen import read_seen
 from featx_cli import extract, fit, training
 from featx_cli import pretrain as verb
 from featx_cli.added import add
-from featx_cli.request import _training as training_of
 from tests.training.conftest import small_sheet
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -196,7 +197,8 @@ def test_people_whom_it_was_trained_on_are_told_of_wherever_its_checkpoint_is_fo
         f"{n_people} of {n_people} people have the id of somebody whom 'ours' was trained on (24 p"
     )
     wanted_set = images_as_set("ours", [one], training.source_of(name).request)
-    assert training_of({"ours": wanted_set})["ours"][0].startswith("24 people of people.csv")
+    ours = {"ours": wanted_set}
+    assert training_of(ours, own_networks(ours, tmp_path / "home"))["ours"][0].startswith("24 people of people.csv")
 
 
 # --- killed, and called again -----------------------------------------------------------------------------------
@@ -432,7 +434,7 @@ def test_the_multi_task_protocol_can_be_asked_for(study, tmp_path):
     cohort = make_cohort(images, phenotypes, targets, source="t.csv")
 
     def recipe_of(kinds):
-        return training.recipe_of("", source, get_arm("scratch"), kinds, settings=["numbers=regression"])
+        return learning.recipe_of("", source, get_arm("scratch"), kinds, settings=["numbers=regression"])
 
     fit = plan_fit(cohort, Wish(get_arm("scratch"), recipe_of, loss_weights={"age": 1.0, "bmi": 0.25}))
     assert fit.recipe.name == "sfcn-scratch"
@@ -466,25 +468,25 @@ def test_a_source_is_what_the_options_say():
 
 def test_a_setting_counts_more_than_an_option_of_its_own():
     source = training.source_of("sfcn.ukb_age")
-    recipe = training.recipe_of(
+    recipe = learning.recipe_of(
         "gupta", source, get_arm("full"), {}, settings=["all.epochs=7"], epochs=3, batch_size=2, patience=4
     )
     assert (recipe.name, recipe.batch_size, recipe.patience) == ("gupta", 2, 4)
     assert {phase: one.epochs for phase, one in recipe.schedules.items()} == {"all": 7, "output": 3}
-    assert training.recipe_of("", source, get_arm("full"), {"age": "continuous"}).name == "sfcn-scratch"
+    assert learning.recipe_of("", source, get_arm("full"), {"age": "continuous"}).name == "sfcn-scratch"
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])
 def test_a_machine_is_what_the_options_say(has_bf16, monkeypatch, tmp_path):
-    machine = training.machine_of("cpu", accumulate=2, checkpointing=True, tensorboard=tmp_path)
+    machine = learning.machine_of("cpu", accumulate=2, checkpointing=True, tensorboard=tmp_path)
     assert machine == Machine("cpu", "32-true", 2, True, tensorboard=tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
-    assert training.machine_of("auto").precision == ("bf16-mixed" if has_bf16 else "32-true")
-    assert training.machine_of("cuda", "16-mixed", devices=2, num_nodes=3).precision == "16-mixed"
+    assert learning.machine_of("auto").precision == ("bf16-mixed" if has_bf16 else "32-true")
+    assert learning.machine_of("cuda", "16-mixed", devices=2, num_nodes=3).precision == "16-mixed"
     with pytest.raises(DeviceError, match=r"--devices must be no more than .* has 2 of cuda, and 3 were asked for"):
-        training.machine_of("cuda", devices=3)
+        learning.machine_of("cuda", devices=3)
 
 
 # --- the figure ---------------------------------------------------------------------------------------------------
@@ -602,7 +604,7 @@ def test_without_lightning_it_is_refused(monkeypatch):
     with pytest.raises(
         DependencyError, match=r"`featx pretrain` needs .*; pytorch_lightning does not load .*torch,train"
     ):
-        training.check_training("pretrain")
+        learning.check_training("pretrain")
 
 
 def test_a_condition_that_all_meet_changes_nobody():

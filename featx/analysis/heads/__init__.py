@@ -176,6 +176,30 @@ HEADS: dict[str, Head] = {
         grid="L1 share 0.1, 0.5, 0.9 and 8 penalties down to 3/100 of the strongest; least log loss",
         reference="Friedman, Hastie & Tibshirani 2010, J Stat Softw 33:1",
     ),
+    "pc-elastic-net": Head(
+        title="elastic net on principal components",
+        estimators={CONTINUOUS: "featx.analysis.heads.components:ComponentsElasticNet"},
+        accepts=("cv", "prepare"),
+        chosen={"n_components": "n_components_", "alpha": "alpha_", "l1_ratio": "l1_ratio_"},
+        form=LINEAR,
+        pipeline="columns standardised; principal components, of which the k that correlate most with the target are "
+        "kept; least squares on these with an L1 and an L2 penalty",
+        grid="k 10, 20, 50, 100, 200; L1 share 0.1, 0.5, 0.9 and 30 penalties down to 1e-5 of the strongest; least "
+        "mean squared error",
+        reference="Holderrieth, Smith & Peng 2022 (their baseline of voxels)",
+    ),
+    "pc-elastic-net-logistic": Head(
+        title="elastic-net logistic regression on principal components",
+        estimators={BINARY: "featx.analysis.heads.components:ComponentsElasticNetLogistic"},
+        accepts=("cv", "prepare", "class_weight"),
+        chosen={"n_components": "n_components_", "C": "C_", "l1_ratio": "l1_ratio_"},
+        form=LINEAR,
+        pipeline="columns standardised; principal components, of which the k that correlate most with the class are "
+        "kept; logistic regression on these with an L1 and an L2 penalty",
+        grid="k 10, 20, 50, 100, 200; L1 share 0.1, 0.5, 0.9 and 10 penalties down to 1e-5 of the strongest; least "
+        "log loss",
+        reference="Holderrieth, Smith & Peng 2022 (their baseline of voxels)",
+    ),
     "boosting": Head(
         title="boosted trees",
         estimators={

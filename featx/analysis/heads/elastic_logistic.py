@@ -287,16 +287,27 @@ class ElasticNetLogistic(LinearClassifier):
         train, valid = pair
         check_classes(y, train)
         rows = self._rows(X[train], y[train], len(self.classes_))
-        held, own = to_coordinates(X[valid], rows.place), np.arange(len(valid))
+        held = to_coordinates(X[valid], rows.place)
         weights = class_weights(y[train])[y[valid]] if self.class_weight == "balanced" else np.ones(len(valid))
-        losses = []
-        for ratio, alphas in zip(self.l1_ratios, grids, strict=True):
-            given = [
-                probabilities(held, _whole(one), one.outer[0])[own, y[valid]] for one in rows.path(alphas, ratio)
-            ]
-            eps = np.finfo(np.float64).eps
-            losses.append([float(np.average(-np.log(np.maximum(one, eps)), weights=weights)) for one in given])
-        return losses
+        return [
+            [held_loss(held, y[valid], _whole(one), one.outer[0], weights) for one in rows.path(alphas, ratio)]
+            for ratio, alphas in zip(self.l1_ratios, grids, strict=True)
+        ]
+
+
+def held_loss(held: Floats, y: NDArray[np.int64], coef: Floats, intercept: Floats, weights: Floats) -> float:
+    """Mean log loss of rows that were held out, for one fit; a probability of 0 counts as the least above it.
+
+    Parameters
+    ----------
+    held : ndarray of shape (n, d)
+    y : ndarray of shape (n,)
+        Class codes.
+    coef, intercept : ndarray of shape (1 or n_classes, d) and (1 or n_classes,)
+    weights : ndarray of shape (n,)
+    """
+    given = probabilities(held, coef, intercept)[np.arange(len(y)), y]
+    return float(np.average(-np.log(np.maximum(given, np.finfo(np.float64).eps)), weights=weights))
 
 
 def _whole(state: State) -> Floats:

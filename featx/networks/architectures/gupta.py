@@ -9,8 +9,9 @@ by itself, so that one network takes any axis and any number of slices that it h
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import torch
@@ -138,7 +139,14 @@ class Positions(nn.Module):
     ----------
     n_positions : int
         Most slices of a set.
+
+    Attributes
+    ----------
+    places : tuple of int or None
+        Of the slices that come, where some of a set are left out (`placed`); None where all are there.
     """
+
+    places: tuple[int, ...] | None = None
 
     def __init__(self, n_positions: int) -> None:
         super().__init__()
@@ -153,8 +161,22 @@ class Positions(nn.Module):
                 f"a set must have at most {most} slices, one for each position that was learned; got {n_slices}; "
                 "take fewer, or a network without positions"
             )
-        placed: Tensor = self.norm(embedded + self.embedding[:n_slices])
-        return placed
+        own = self.embedding[:n_slices] if self.places is None else self.embedding[list(self.places)]
+        located: Tensor = self.norm(embedded + own)
+        return located
+
+
+@contextlib.contextmanager
+def placed(network: nn.Module, places: tuple[int, ...] | None) -> Iterator[None]:
+    """Let the slices that come have the positions of their own places, where some of a set are left out."""
+    own = [module for module in network.modules() if isinstance(module, Positions)]
+    try:
+        for module in own:
+            module.places = places
+        yield
+    finally:
+        for module in own:
+            module.places = None
 
 
 class SliceSet(nn.Module):
