@@ -14,6 +14,7 @@
     ├── AnalysisError (ValueError)     an analysis that was asked for and cannot be: a head, folds, a folder
     ├── TargetError (ValueError)       one phenotype cannot be analysed; carries a reason code
     ├── TrainingError (RuntimeError)    a network's training came to nothing; carries a reason code
+    ├── StudyError (ValueError)        a study's file that does not say what it must, or a call of it that fails
     └── BundleError (ValueError)       a fitted head that is damaged or does not fit the features
 
 Each leaf is also the builtin that a caller would expect. Messages say *what* must be *how*, what was *got*,
@@ -98,6 +99,10 @@ class TrainingError(_CodedError, RuntimeError):
 
 class BundleError(FeatxError, ValueError):
     """A fitted head that is damaged or does not fit the features."""
+
+
+class StudyError(FeatxError, ValueError):
+    """A study's file that does not say what it must, or one of its calls that was refused."""
 
 
 def known(names: Iterable[str], got: str = "") -> str:

@@ -77,7 +77,7 @@ PROVENANCE = (
     Column("weights_sha256", "text", "sha256 of the tensors that were loaded, names included"),
     Column("recipe", "text", "the steps from volume to tensor, as JSON"),
     Column("recipe_digest", "text", "sha256 of `recipe`"),
-    Column("view", "text", "the axis that was sliced, or 'volume'"),
+    Column("view", "text", "the axis that was sliced (axial~drop4: slices are missing), or 'volume'"),
     Column("tap", "text", "the place in the network that was read"),
     Column("pooling", "text", "how the tap became a row"),
     Column("precision", "text", "arithmetic of the network: float32, tf32, float16 or bfloat16 (autocast)"),
@@ -211,6 +211,15 @@ SPLITS = (
     Column(PARTICIPANT_ID, "text", ""),
     Column("repeat", "int", "from 0"),
     Column("fold", "int", "the outer fold in which this image is test, from 0; -1 where it only trains"),
+)
+
+# What the people of a run are shown and drawn by, where it was told a column of sites, ages or groups.
+PEOPLE = (
+    Column(IMAGE_ID, "text", "every image that has a row in the phenotype table"),
+    Column(PARTICIPANT_ID, "text", ""),
+    Column("site", "text", "empty where it is not known"),
+    Column("age", "float", "in the unit of its column; empty where it is not known"),
+    Column("group", "text", "what folds and draws of people keep whole, such as a family; empty without groups"),
 )
 
 SHARED = "*"  # in the column target: the folds of all targets
@@ -357,12 +366,15 @@ BREAKDOWNS_CSV = "breakdowns.csv"
 AGE_BIAS_CSV = "age_bias.csv"
 EXCLUSIONS_CSV = "exclusions.csv"
 FAILURES_CSV = "failures.csv"
+PEOPLE_CSV = "people.csv"
 PREDICTIONS_DIR = "predictions"
 HEADS_DIR = "heads"
 REPORT_HTML = "report.html"
 TRAINING_JSON = "training.json"
 TRAINING_CURVES_CSV = "training_curves.csv"
 NETWORKS_DIR = "networks"
+STUDY_TOML, CITATIONS_BIB, METHODS_MD = "study.toml", "citations.bib", "methods.md"
+FIGURES_DIR, RELEVANCE_DIR = "figures", "relevance"
 CURVE_CSV = "curve.csv"
 CURVE_JSON = "curve.json"
 PREPARED_CSV = "prepared.csv"

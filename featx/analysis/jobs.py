@@ -43,6 +43,8 @@ class Plan:
     encoding : Encoding
     site : ndarray of shape (n_matched,), object (str), or None
     age : ndarray of shape (n_matched,), or None
+    group : ndarray of shape (n_matched,), object (str), or None
+        What is never divided, where a column of groups was named.
     exclusions : tuple of dict
     flow : mapping of str to int
     """
@@ -54,6 +56,7 @@ class Plan:
     encoding: Encoding
     site: NDArray[np.object_] | None
     age: Floats | None
+    group: NDArray[np.object_] | None
     exclusions: tuple[Exclusion, ...]
     flow: Mapping[str, int]
 
@@ -114,6 +117,7 @@ def make_plan(request: Request) -> Plan:
         sides.encoding,
         sides.site,
         age,
+        sides.units if request.columns.group else None,
         tuple(exclusions),
         flow,
     )

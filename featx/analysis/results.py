@@ -33,7 +33,7 @@ from featx.analysis.inference.permutation import fdr
 from featx.analysis.inference.scores import Bootstrapped, bootstrap, by_definition, interval
 from featx.analysis.jobs import Plan
 from featx.analysis.request import Arm, Inferring, Job, Request, versions
-from featx.analysis.rows import concat, splits_table
+from featx.analysis.rows import concat, people_table, splits_table
 from featx.analysis.scaling import Floats
 
 OVER_BASELINE = "over the baseline"
@@ -53,7 +53,8 @@ def make_tables(
     Returns
     -------
     dict of str to DataFrame
-        scores, comparisons, permutations, breakdowns, age_bias, splits, exclusions; columns as in `featx.schema`.
+        scores, comparisons, permutations, breakdowns, age_bias, splits, exclusions, people; columns as in
+        `featx.schema`.
     """
     rows: dict[str, list[pd.DataFrame]] = {"scores": [], "comparisons": [], "breakdowns": [], "age_bias": []}
     for job in plan.jobs:
@@ -75,6 +76,7 @@ def make_tables(
     nulls = pd.DataFrame(permuted, columns=schema.names(schema.PERMUTATIONS))
     tables["permutations"] = _with_q(nulls, ["features", "confounds"], "p")
     tables["splits"] = splits_table(plan)
+    tables["people"] = people_table(plan)
     tables["exclusions"] = pd.DataFrame(list(exclusions), columns=schema.names(schema.EXCLUSIONS))
     return tables
 

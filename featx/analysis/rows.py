@@ -47,6 +47,22 @@ def _split_rows(target: str, images: Images, fold: NDArray[np.int64]) -> pd.Data
     )
 
 
+def people_table(plan: Plan) -> pd.DataFrame:
+    """Site, age and group of every matched image; without rows where none was named."""
+    is_told = any(one is not None for one in (plan.site, plan.age, plan.group))
+    n_rows = len(plan.matched.images.image_id) if is_told else 0
+    table = pd.DataFrame(
+        {
+            schema.IMAGE_ID: plan.matched.images.image_id[:n_rows],
+            schema.PARTICIPANT_ID: plan.matched.images.participant_id[:n_rows],
+            "site": "" if plan.site is None else plan.site[:n_rows],
+            "age": np.nan if plan.age is None else plan.age[:n_rows],
+            "group": "" if plan.group is None else plan.group[:n_rows],
+        }
+    )
+    return table[schema.names(schema.PEOPLE)]
+
+
 def prediction_table(job: Job, arms: Sequence[Arm]) -> pd.DataFrame:
     """Out-of-fold predictions of one target: one row per arm, repeat and tested image."""
     return pd.concat([_prediction_rows(job, arm) for arm in arms], ignore_index=True)

@@ -61,6 +61,7 @@ def test_columns_are_those_of_the_schema(result: Result) -> None:
         "age_bias": schema.AGE_BIAS,
         "splits": schema.SPLITS,
         "exclusions": schema.EXCLUSIONS,
+        "people": schema.PEOPLE,
     }
     assert {name: list(table.columns) for name, table in result.tables.items()} == {
         name: schema.names(own) for name, own in columns.items()

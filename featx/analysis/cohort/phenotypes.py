@@ -66,7 +66,19 @@ def read_phenotypes(path: Path, *, ukb: bool | None = None) -> Phenotypes:
     CohortError
         See `read_table`; also no participant_id, a person twice, or a sidecar that is damaged.
     """
-    table = read_table(path)
+    return phenotypes_of(read_table(path), path, ukb=ukb)
+
+
+def phenotypes_of(table: pd.DataFrame, source: Path | str, *, ukb: bool | None = None) -> Phenotypes:
+    """A table of people that was read; see `read_phenotypes`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `featx.analysis.cohort.tables.read_table` gives it.
+    source : Path or str
+        Its file, beside which its sidecar lies; or what it is called in messages, where it is of no file.
+    """
     eid = next((name for name in EIDS if name in table), None)
     is_ukb = eid is not None if ukb is None else ukb
     if is_ukb and eid is not None and schema.PARTICIPANT_ID not in table:
@@ -74,14 +86,14 @@ def read_phenotypes(path: Path, *, ukb: bool | None = None) -> Phenotypes:
     if schema.PARTICIPANT_ID not in table:
         wanted = "'participant_id'" + (" or 'eid'" if is_ukb else "")
         raise CohortError(
-            f"a phenotype table must have a column {wanted}; {path} has {some(map(str, table))}; "
+            f"a phenotype table must have a column {wanted}; {source} has {some(map(str, table))}; "
             "rename the column that holds the ids"
         )
     for name in IDS:
         if name in table:
             table[name] = table[name].fillna("").astype(str)
-    check_people(table, str(path))
-    columns = _read_sidecar(path, table)
+    check_people(table, str(source))
+    columns = _read_sidecar(source, table) if isinstance(source, Path) else {}
     cautions: tuple[Caution, ...] = ()
     if is_ukb:
         own = set(table)

@@ -175,7 +175,7 @@ def _read_parquet(path: Path) -> tuple[list[str], Cells, pd.Index]:
     except (OSError, arrow.ArrowException) as error:
         raise _unreadable(path, "parquet", error) from error
     names = [name for name in table.column_names if not _INDEX_OF_PANDAS.fullmatch(name)]
-    columns = [[_text(one, name, path) for one in table.column(name).to_pylist()] for name in names]
+    columns = [[cell_text(one, name, path) for one in table.column(name).to_pylist()] for name in names]
     return names, _transposed(columns), pd.RangeIndex(1, table.num_rows + 1, name=ROW)
 
 
@@ -202,7 +202,7 @@ def _read_excel(path: Path) -> tuple[list[str], Cells, pd.Index]:
                 f"row {place}; repair that row"
             )
         cells = row[: len(header)] + [None] * (len(header) - len(row))  # short where the file tells no width
-        rows.append([_text(one, name, path) for one, name in zip(cells, header, strict=True)])
+        rows.append([cell_text(one, name, path) for one, name in zip(cells, header, strict=True)])
         places.append(place)
     return header, rows, pd.Index(places, dtype=np.int64, name=ROW)
 
@@ -239,8 +239,19 @@ def _blank(cells: Iterable[Any]) -> bool:
     return all(one is None or (isinstance(one, str) and not one.strip()) for one in cells)
 
 
-def _text(cell: Any, column: str, path: Path) -> str:
-    """A cell of parquet or Excel as text; "" for an empty one."""
+def cell_text(cell: Any, column: str, path: Path | str) -> str:
+    """A cell of parquet, of Excel or in memory as text; "" for an empty one.
+
+    Raises
+    ------
+    CohortError
+        It is no text, number, date or truth value.
+
+    Examples
+    --------
+    >>> cell_text(50.0, "age", "people.xlsx"), cell_text(" M ", "sex", "people.xlsx")
+    ('50', 'M')
+    """
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return ""
     if isinstance(cell, str):

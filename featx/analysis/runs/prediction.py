@@ -63,7 +63,7 @@ def predict(
         A set is missing, or was made in another way than the one that the head was fitted on; confounds are needed
         and not given, or nobody has them; people are those it was fitted on.
     """
-    data, images = _inputs_of(bundle, *_features_of(bundle, sets, phenotypes), phenotypes)
+    data, images = inputs_of(bundle, *_features_of(bundle, sets, phenotypes), phenotypes)
     known_people = _training_people(bundle, images)
     if known_people.any() and not allow_training_people:
         raise BundleError(
@@ -143,7 +143,7 @@ def _features_of(
     return np.empty((len(rows), 0), dtype=np.float32), Images(*np.array(rows, dtype=object).reshape(-1, 3).T)
 
 
-def _inputs_of(
+def inputs_of(
     bundle: Bundle, X: NDArray[np.floating], images: Images, phenotypes: pd.DataFrame | None
 ) -> tuple[Data, Images]:
     """The rows that have all that the head needs."""

@@ -7,8 +7,11 @@
     comparisons.csv  permutations.csv    one arm against another; against chance
     breakdowns.csv  age_bias.csv         by site and age, the worst predicted; before and after correction
     exclusions.csv  failures.csv
+    people.csv                           site, age and group of every image, where a column of them was named
     predictions/TARGET.csv
     heads/TARGET--HEAD--FEATURES[--CONFOUNDS].npz   featx.analysis.runs.bundle; a model card (.md) beside each
+    study.toml                           the call that made it; and what other verbs add: report.html, methods.md,
+    ...                                  citations.bib, figures/, relevance/
 
 There is no time of day and no path of the output in it: the same request writes the same bytes.
 """
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +51,14 @@ OURS = {
     *(file for file, _ in TABLES.values()),
     schema.RUN_JSON,
     schema.FAILURES_CSV,
+    schema.PEOPLE_CSV,
     schema.PREDICTIONS_DIR,
     schema.HEADS_DIR,
     schema.REPORT_HTML,
     schema.TRAINING_JSON,
     schema.TRAINING_CURVES_CSV,
     schema.NETWORKS_DIR,
+    *(schema.STUDY_TOML, schema.CITATIONS_BIB, schema.METHODS_MD, schema.FIGURES_DIR, schema.RELEVANCE_DIR),
 }
 
 
@@ -70,6 +75,8 @@ class Run:
         Columns as in `featx.schema`; text columns are str, "" where empty.
     predictions : mapping of str to DataFrame
         By target, in the order of the run; observed and predicted are text, probability_<level> numbers.
+    people : DataFrame
+        Columns of `featx.schema.PEOPLE`; without rows where no sites, ages or groups were named.
     """
 
     path: Path
@@ -83,6 +90,7 @@ class Run:
     exclusions: pd.DataFrame
     failures: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
+    people: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=schema.names(schema.PEOPLE)))
 
 
 def is_run(path: Path) -> bool:
@@ -108,6 +116,7 @@ def read_run(path: Path) -> Run:
         )
     facts = json.loads((path / schema.RUN_JSON).read_text(encoding="utf-8"))
     _check_facts(facts, path / schema.RUN_JSON)
+    people = path / schema.PEOPLE_CSV
     run = Run(
         path,
         facts,
@@ -116,6 +125,7 @@ def read_run(path: Path) -> Run:
         predictions={
             one["name"]: _read_table(path / one["predictions"], schema.PREDICTIONS) for one in facts["targets"]
         },
+        **({"people": _read_table(people, schema.PEOPLE)} if people.exists() else {}),
     )
     for target in run.predictions:
         _check_whole(run, target)

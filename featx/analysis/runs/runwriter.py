@@ -163,6 +163,8 @@ def _write_files(result: Result, folder: Path, failures: Sequence[Mapping[str, s
     failed = pd.DataFrame(sorted_failures(failures), columns=schema.names(schema.FAILURES))
     for name, (file, _) in TABLES.items():
         _write_table(folder / file, result.tables[name])
+    if len(result.tables["people"]):
+        _write_table(folder / schema.PEOPLE_CSV, result.tables["people"])
     _write_table(folder / schema.FAILURES_CSV, failed)
     prediction_files, head_files = _file_names(result)
     for job in result.jobs:

@@ -64,7 +64,8 @@ def test_same_seed_same_bytes(result: Result, cohort: Cohort, tmp_path: Path) ->
     one, two = contents(tmp_path / "here"), contents(tmp_path / "there" / "deep")
     assert one == two
     n_heads = {"age": 1 + 2 * 2, "sex": 1 + 2}  # confounds alone, 2 sets x modes
-    assert len(one) == len(TABLES) + 2 + 2 + 2 * sum(n_heads.values())  # failures, run.json; predictions; with cards
+    # failures, people, run.json; predictions; heads with cards
+    assert len(one) == len(TABLES) + 3 + 2 + 2 * sum(n_heads.values())
     assert not any(str(tmp_path).encode() in data for data in one.values())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]  # nothing is left beside
 
@@ -103,6 +104,29 @@ def test_all_is_there_and_reads_back(result: Result, tmp_path: Path) -> None:
     extra = [schema.CONFOUND_PART, schema.CORRECTED + "cole", schema.CORRECTED + "beheshti"]
     assert set(extra) < set(back.predictions["age"])
     assert back.predictions["age"]["predicted"].map(type).eq(str).all()
+
+
+def test_people_have_site_and_age_where_these_were_named(result: Result, cohort: Cohort, tmp_path: Path) -> None:
+    write_run(result, tmp_path / "run")
+    people = read_run(tmp_path / "run").people
+    told = cohort[1].set_index("participant_id").loc[people["participant_id"]]
+    assert len(people) == len(cohort[1])
+    assert people["image_id"].tolist() == people["participant_id"].tolist()
+    assert people["site"].tolist() == told["scanner"].tolist()
+    assert people["age"].tolist() == told["age"].astype(float).tolist()
+    unnamed = replace(result, tables=result.tables | {"people": result.tables["people"].head(0)})
+    write_run(unnamed, tmp_path / "run")  # over the older run, whose file is one of a run's own
+    assert not (tmp_path / "run" / "people.csv").exists()
+    assert list(read_run(tmp_path / "run").people) == schema.names(schema.PEOPLE)
+    assert not len(read_run(tmp_path / "run").people)
+
+
+def test_only_a_site_leaves_ages_empty(cohort: Cohort, tmp_path: Path) -> None:
+    few = {"n_splits": 2, "n_inner": 2}
+    write_run(run(ask(cohort, folding=few, columns={"site": "scanner"})), tmp_path / "run")
+    people = read_run(tmp_path / "run").people
+    assert set(people["site"]) == {"x", "y", "z"}
+    assert people["age"].isna().all()
 
 
 def test_run_json_holds_what_repeats_it(result: Result, tmp_path: Path) -> None:
