@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from featx.analysis.crossval import ADDED, BASELINE, IGNORED, ONLY, RESIDUAL
+from featx.analysis.heads import HEADS
 from featx.analysis.inference.metrics import METRICS
 from featx.analysis.request import NO_FEATURES
 from featx.report.wording import (
@@ -385,9 +386,9 @@ def _caution(table: ScoreTable) -> str:
         return ""
     treated = any(row.confounds not in (IGNORED, ONLY) for row in table.rows if not row.is_residual)
     what = "features, head and treatment of confounds" if treated else "features and head"
-    return (
-        f"The best of {table.n_candidates:,} combinations of {what}, chosen by this very score, which is optimistic."
-    )
+    are_heads = any(row.head in HEADS or row.head.startswith("sklearn:") for row in table.rows)
+    whom = f"combinations of {what}" if are_heads else "arms"
+    return f"The best of {table.n_candidates:,} {whom}, chosen by this very score, which is optimistic."
 
 
 def strength(table: ScoreTable) -> float:

@@ -17,19 +17,10 @@ from featx import schema
 from featx.analysis.cohort.people import people_of
 from featx.analysis.folds.splits import TRAIN_ONLY
 from featx.analysis.folds.strata import NUMBERS
+from featx.report.privacy import ends_of, hidden
 from featx.report.wording import count, decimals, number
 
 MOST_ROWS = 200
-_FLOW = {
-    "images_indexed": "images indexed",
-    "images_extracted": "images extracted",
-    "images_failed": "images that failed",
-    "images_with_features": "images with features",
-    "images_with_all_features": "of these, in every feature set",
-    "images_matched": "of these, matched to a row of the phenotype table",
-    "people_matched": "people behind these images",
-    "people_in_phenotypes": "people in the phenotype table",
-}
 
 
 @dataclass(frozen=True)
@@ -39,6 +30,7 @@ class Group:
     code: str
     meaning: str
     n: int
+    shown: str
     where: str
 
 
@@ -52,15 +44,6 @@ class Listing:
 
 
 # --- people ---------------------------------------------------------------------------------------------------
-
-
-def flow(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The counts that the run wrote down on the way from images to matched people, in its order."""
-    return [
-        (_FLOW.get(name, name.replace("_", " ")), f"{value:,}")
-        for name, value in facts.items()
-        if isinstance(value, int) and not isinstance(value, bool)
-    ]
 
 
 def first_repeat(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -90,16 +73,25 @@ def scored_images(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.drop_duplicates(schema.IMAGE_ID)
 
 
-def numeric_summary(images: pd.DataFrame) -> dict[str, str]:
-    """n, mean, SD, median and range of a target of numbers over its scored images."""
+def numeric_summary(images: pd.DataFrame, least: int = 0) -> dict[str, str]:
+    """n, mean, SD, median and range of a target of numbers over its scored images.
+
+    Parameters
+    ----------
+    images : DataFrame
+    least : int
+        Where it is not 0, the range is that of the 5th to the 95th percentile, and of fewer people nothing is told.
+    """
     values = images["observed"].astype(float)
     places = decimals([values.std(ddof=1) / 20]) if len(values) > 1 else None
-    return size_summary(images) | {
+    low, high = ends_of(values) if least else (values.min(), values.max())
+    told = {
         "mean": number(values.mean(), places),
         "SD": number(values.std(ddof=1), places) if len(values) > 1 else "–",
         "median": number(values.median(), places),
-        "range": f"{number(values.min(), places)} to {number(values.max(), places)}",
+        "5th to 95th percentile" if least else "range": f"{number(low, places)} to {number(high, places)}",
     }
+    return size_summary(images) | (dict.fromkeys(told, "–") if len(images) < least else told)
 
 
 def size_summary(images: pd.DataFrame) -> dict[str, str]:
@@ -107,7 +99,7 @@ def size_summary(images: pd.DataFrame) -> dict[str, str]:
     return {"images": f"{len(images):,}", "people": f"{len(set(people_of(images[schema.PARTICIPANT_ID]))):,}"}
 
 
-def class_summary(images: pd.DataFrame, levels: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def class_summary(images: pd.DataFrame, levels: Mapping[str, str], least: int = 0) -> list[tuple[str, str, str]]:
     """Label, images and share of each level over the scored images.
 
     Parameters
@@ -115,11 +107,14 @@ def class_summary(images: pd.DataFrame, levels: Mapping[str, str]) -> list[tuple
     images : DataFrame
     levels : mapping of str to str
         Level as observed, to its label.
+    least : int
+        Levels of fewer images are not counted.
     """
-    counts = images["observed"].value_counts()
+    found = images["observed"].value_counts()
+    counts = {label: int(found.get(level, 0)) for level, label in levels.items()}
     return [
-        (label, f"{int(counts.get(level, 0)):,}", f"{100 * counts.get(level, 0) / max(1, len(images)):.0f} %")
-        for level, label in levels.items()
+        (label, "–", "–") if gone else (label, f"{n:,}", f"{100 * n / max(1, len(images)):.0f} %")
+        for (label, n), gone in zip(counts.items(), hidden(list(counts.values()), least), strict=True)
     ]
 
 
@@ -150,14 +145,28 @@ def is_number(facts: Mapping[str, Any]) -> bool:
     return facts.get("kind") in NUMBERS
 
 
-def confusion(predictions: pd.DataFrame, levels: Sequence[str]) -> list[tuple[str, list[tuple[str, float]], str]]:
-    """Rows of true level: its name, (count, share of the row) per predicted level, and the row's sum."""
+def confusion(
+    predictions: pd.DataFrame, levels: Sequence[str], least: int = 0
+) -> list[tuple[str, list[tuple[str, float]], str]]:
+    """Rows of true level: its name, (count, share of the row) per predicted level, and the row's sum.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+    levels : sequence of str
+    least : int
+        Counts below it are not told.
+    """
     pairs = Counter(zip(predictions["observed"], predictions["predicted"], strict=True))
     rows = []
     for level in levels:
         counts = [pairs[level, guess] for guess in levels]
         total = sum(counts)
-        rows.append((level, [(f"{one:,}", one / total if total else 0.0) for one in counts], f"{total:,}"))
+        cells = [
+            ("–", 0.0) if gone else (f"{one:,}", one / total if total else 0.0)
+            for one, gone in zip(counts, hidden(counts, least), strict=True)
+        ]
+        rows.append((level, cells, "–" if 0 < total < least else f"{total:,}"))
     return rows
 
 
@@ -225,7 +234,7 @@ def _counted(splits: pd.DataFrame) -> str:
 # --- what is missing ------------------------------------------------------------------------------------------
 
 
-def groups(table: pd.DataFrame, where: str) -> list[Group]:
+def groups(table: pd.DataFrame, where: str, least: int = 0) -> list[Group]:
     """Rows by reason code, most frequent first.
 
     Parameters
@@ -234,11 +243,15 @@ def groups(table: pd.DataFrame, where: str) -> list[Group]:
         Columns of `featx.schema.FAILURES` or `EXCLUSIONS`.
     where : str
         The column that says where: "step" or "target".
+    least : int
+        Numbers of rows below it are not told.
     """
+    parts = [(str(code), rows) for code, rows in table.groupby("code", sort=True)]
     found = []
-    for code, rows in table.groupby("code", sort=True):
+    for (code, rows), gone in zip(parts, hidden([len(rows) for _, rows in parts], least), strict=True):
         places = some([one or "all" for one in dict.fromkeys(rows[where])])
-        found.append(Group(str(code), schema.REASONS.get(str(code), ""), len(rows), places))
+        shown = "some" if gone else f"{len(rows):,}"
+        found.append(Group(code, schema.REASONS.get(code, ""), len(rows), shown, places))
     return sorted(found, key=lambda group: (-group.n, group.code))
 
 

@@ -269,7 +269,7 @@ def _corrections(rows: pd.DataFrame, words: str, places: Mapping[str, int | None
         cells = [with_interval(by[m]["value"], by[m]["low"], by[m]["high"], places[m]) for m in places]
         slope = number(float(own["slope"].iloc[0]), 2)
         told.append((words, CORRECTIONS.get(str(correction), str(correction)), *cells, slope))
-    return [told[0], *(("", *row[1:-1], "") for row in told[1:])] if told else []
+    return told
 
 
 def _bias_places(bias: pd.DataFrame, metric: str) -> int | None:

@@ -1,95 +1,98 @@
-"""Read a run, fill the template, write the page: one HTML file that asks nothing of anyone."""
+"""Read a run, fill the template, write the page: one HTML file that asks nothing of anyone, and figures beside it."""
 
 from __future__ import annotations
 
 import json
-import re
-import uuid
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup, escape
 
 import featx
 from featx import schema
-from featx.analysis.cohort.targets import CONTINUOUS, ORDINAL
 from featx.analysis.inference.breakdown import LEAST_PEOPLE
 from featx.analysis.runs.rundir import Run, read_run
+from featx.analysis.runs.runwriter import file_stems, slug
 from featx.errors import AnalysisError
-from featx.report import contents, evidence, panels
-from featx.report.answers import MOST_FIGURES, Answer, ScoreRow, ScoreTable, answer, score_table, strength
-from featx.report.blocks import Grid, Panel
+from featx.report import contents, evidence
+from featx.report.answers import MOST_FIGURES, ScoreTable, score_table, strength
+from featx.report.blocks import Extras, Grid, Panel, Section
 from featx.report.contents import Group, Listing
-from featx.report.evidence import Compared, Parts
-from featx.report.figures.canvas import as_svg
-from featx.report.panels import Scored
-from featx.report.repeat import command
-from featx.report.wording import features_words, number, short_metric
+from featx.report.export import MOST_WITH_PDF, check_folder, write_figures
+from featx.report.flow import Flow, flow
+from featx.report.privacy import few, private
+from featx.report.said.methods import Methods, methods
+from featx.report.said.published import PROTOCOLS, published
+from featx.report.said.repeat import command
+from featx.report.sections.gather import sections_of_run
+from featx.report.targets import TargetPart, target_part
+from featx.report.templating import environment, write_page
+from featx.report.wording import features_words, number
 
 MOST_TARGETS = 30  # of more, the page shows these in full and all of them in one table
 MOST_WORDS = 1500  # letters of a command that stands open
+LEAST_PRIVATE = 2
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """True against predicted levels of one arm."""
+class Page:
+    """All that a page shows, before it is text.
 
-    row: ScoreRow
-    rows: list[tuple[str, list[tuple[str, float]], str]]
+    Attributes
+    ----------
+    run : Run
+        Without ids and small cells where the page is private.
+    title : str
+    tables : mapping of str to ScoreTable
+        By target, in the order of the run.
+    targets : tuple of TargetPart
+        Those that are shown in full.
+    sections : tuple of Section
+        What concerns all targets.
+    flow : Flow or None
+    methods : Methods
+    folds : tuple of str
+        How it was cross-validated, in sentences.
+    least : int
+        People of a cell that may be shown; 0 where everything may be.
+    protocol : str
+        Whose published numbers are shown; "" for none.
+    is_trained : bool
+        Whether its arms are networks that were trained.
+    """
 
-
-@dataclass(frozen=True)
-class Told:
-    """Tables with the sentence that says how to read them, and a figure where there is one."""
-
-    note: str
-    grids: tuple[Grid, ...]
-    panel: Panel | None = None
-
-
-@dataclass(frozen=True)
-class TargetPart:
-    """What the page shows of one target; None and empty lists where the run says nothing."""
-
-    name: str
-    kind: str
-    unit: str
-    is_number: bool
-    levels: list[str]
-    summary: Mapping[str, str]
-    classes: list[tuple[str, str, str]]
-    answer: Answer
-    table: ScoreTable
-    strips: list[Markup]
-    panels: list[Panel]
-    confusions: list[Confusion]
-    n_repeats: int
-    compared: Compared | None
-    chance: Told | None
-    parts: list[Parts]
-    worst: Grid | None
-    bias: Told | None
-
-    @property
-    def part_words(self) -> str:
-        """What the people are broken down by."""
-        captions = dict.fromkeys(grid.caption for part in self.parts for grid in part.grids)
-        return ", ".join([next(iter(captions)), *(one.lower() for one in list(captions)[1:])])
+    run: Run
+    title: str
+    tables: Mapping[str, ScoreTable]
+    targets: tuple[TargetPart, ...]
+    sections: tuple[Section, ...]
+    flow: Flow | None
+    methods: Methods
+    folds: tuple[str, ...]
+    least: int
+    protocol: str
+    is_trained: bool
 
 
-def write_report(run_dir: Path, output: Path | None = None) -> Path:
-    """Write one self-contained HTML page about a run.
+def write_report(
+    run_dir: Path, output: Path | None = None, extras: Extras | None = None, *, with_figures: bool = True
+) -> Path:
+    """Write one self-contained HTML page about a run; beside it its figures as files, its methods text and BibTeX.
 
     Parameters
     ----------
     run_dir : Path
-        A folder that `featx fit` wrote.
+        A folder that `featx fit` or `featx train` wrote.
     output : Path, optional
-        The page; default report.html in the run.
+        The page; default report.html in the run. Beside it stand figures/, methods.md and citations.bib, or
+        NAME.figures/, NAME.methods.md and NAME.citations.bib where the page is called NAME.html.
+    extras : Extras, optional
+        What else is shown. Relevance maps in the run's own folder are found without being named.
+    with_figures : bool
+        Whether figures are written as files too. Without, older ones stay, but for those beside a private page.
 
     Returns
     -------
@@ -101,71 +104,148 @@ def write_report(run_dir: Path, output: Path | None = None) -> Path:
     AnalysisError
         The folder is no run, a part of it is missing or damaged, or the page cannot be written there.
     """
-    page = render(read_run(run_dir))
-    output = run_dir / schema.REPORT_HTML if output is None else output
-    try:
-        _write_page(page, output)
-    except OSError as error:
-        raise AnalysisError(
-            f"a report must be written to a file in a folder; {output} cannot be ({error.strerror}); "
-            "choose another name with -o"
-        ) from error
+    extras = extras or Extras()
+    made = make_page(read_run(run_dir), extras)
+    own = run_dir / schema.REPORT_HTML
+    output = own if output is None else output
+    before = "" if output.resolve() == own.resolve() else f"{output.stem}."
+    folder = output.with_name(f"{before}{schema.FIGURES_DIR}")
+    if with_figures or extras.is_private:
+        check_folder(folder)
+    write_page(render(made, with_figures=with_figures), output)
+    write_page(made.methods.markdown, output.with_name(f"{before}{schema.METHODS_MD}"))
+    write_page(made.methods.bibtex, output.with_name(f"{before}{schema.CITATIONS_BIB}"))
+    if with_figures:
+        write_figures(named_panels(made), folder, with_pdf=len(made.tables) <= MOST_WITH_PDF)
+    elif extras.is_private and folder.exists():  # of an earlier page, which may have shown single people
+        shutil.rmtree(folder)
     return output
 
 
-def _write_page(page: str, output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.resolve().with_name(f".{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        beside.write_text(page, encoding="utf-8", newline="\n")
-        beside.replace(output)
-    finally:
-        beside.unlink(missing_ok=True)
+def make_page(run: Run, extras: Extras) -> Page:
+    """All that the page of a run shows.
 
-
-def render(run: Run) -> str:
-    """The page of a run as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("featx.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["as_svg"] = lambda drawing: Markup(as_svg(drawing))
-    environment.filters["breakable"] = _breakable
-    environment.filters["two_lines"] = _two_lines
-    environment.filters["short_metric"] = short_metric
+    Raises
+    ------
+    AnalysisError
+        The protocol is unknown, a private page is to show groups of one person, or a file or folder of `extras` is
+        not what it must be.
+    """
+    extras = _found(run, extras)
+    least = extras.least if extras.is_private else 0
+    if extras.is_private and least < LEAST_PRIVATE:
+        raise AnalysisError(
+            f"a group that is shown on a private page must have at least {LEAST_PRIVATE} people; {least} was asked "
+            "for; choose a larger --least"
+        )
+    told = flow(run, least)
+    training = _training(run)
+    folds = contents.folds(run.facts, run.splits)
+    whole, run = run, private(run, least) if least else run
     tables = _score_tables(run)
-    shown = _shown(run, tables)
-    targets = [_target_part(run, facts, tables[str(facts["name"])], f"t{at}") for at, facts in shown]
-    return environment.get_template("report.html.j2").render(
-        title=run.path.resolve().name,
-        version=featx.__version__,
-        targets=targets,
-        overview=_overview(run, tables),
-        cautions=contents.cautions(run.facts.get("cautions") or []),
-        flow=contents.flow(
-            {"images_failed": run.failures[schema.IMAGE_ID].nunique(), **(run.facts.get("flow") or {})}
-        ),
-        scored=[(part.name, part.summary["images"], part.summary["people"]) for part in targets],
-        most_figures=MOST_FIGURES,
-        least_people=LEAST_PEOPLE,
-        exclusions=_missing(run.exclusions, "target", schema.EXCLUSIONS_CSV),
-        failures=_missing(run.failures, "step", schema.FAILURES_CSV),
-        skipped=contents.skipped(run.facts.get("skipped") or []),
-        folds=contents.folds(run.facts, run.splits),
-        sets=_feature_sets(run.facts.get("features") or []),
-        heads=[
-            one | {"parameters": _parameters(one), "arm": features_words(one["features"], one["confounds"])}
-            for one in run.facts.get("heads") or []
-        ],
-        files=_files(run.facts),
-        command=command(run.facts),
-        most_words=MOST_WORDS,
-        arguments=_arguments(run.facts.get("arguments")),
-        versions=_pairs(run.facts.get("versions")),
+    targets = [
+        target_part(run, facts, tables[str(facts["name"])], f"t{at}", extras) for at, facts in _shown(run, tables)
+    ]
+    beside = extras.protocol if any(one.published for one in targets) else ""
+    section = methods(whole, training, is_private=extras.is_private, protocol=beside)
+    return Page(
+        run,
+        run.path.resolve().name,
+        tables,
+        tuple(targets),
+        tuple(sections_of_run(run, extras)),
+        told,
+        section,
+        tuple(folds),
+        least,
+        extras.protocol,
+        training is not None,
     )
+
+
+def _found(run: Run, extras: Extras) -> Extras:
+    """With the relevance maps that lie in the run."""
+    folder = run.path / schema.RELEVANCE_DIR
+    inside = sorted(one.parent for one in (*folder.glob("relevance.json"), *folder.glob("*/relevance.json")))
+    relevance = (*extras.relevance, *(one for one in inside if one not in extras.relevance))
+    if extras.protocol:
+        published(extras.protocol)  # refuses an unknown one
+    return replace(extras, relevance=relevance)
+
+
+def _training(run: Run) -> Mapping[str, Any] | None:
+    """training.json of a run whose networks were trained; None for others."""
+    path = run.path / schema.TRAINING_JSON
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AnalysisError(
+            f"a run must be whole; {path} cannot be read ({type(error).__name__}); train again"
+        ) from error
+    return found if isinstance(found, dict) else None
+
+
+def render(page: Page, *, with_figures: bool = False) -> str:
+    """The page as text.
+
+    Parameters
+    ----------
+    page : Page
+    with_figures : bool
+        Whether it names the files of its figures.
+    """
+    run, facts, least = page.run, page.run.facts, page.least
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=page.title,
+            version=featx.__version__,
+            least=least,
+            is_trained=page.is_trained,
+            targets=page.targets,
+            sections=page.sections,
+            overview=_overview(page),
+            cautions=contents.cautions(facts.get("cautions") or []),
+            flow=page.flow,
+            protocol=PROTOCOLS.get(page.protocol, ""),
+            most_figures=MOST_FIGURES,
+            least_people=max(LEAST_PEOPLE, least),
+            exclusions=_missing(run.exclusions, "target", schema.EXCLUSIONS_CSV, least),
+            failures=_missing(run.failures, "step", schema.FAILURES_CSV, least),
+            skipped=contents.skipped(facts.get("skipped") or []),
+            folds=page.folds,
+            sets=_feature_sets(facts.get("features") or []),
+            heads=[
+                one | {"parameters": _parameters(one), "arm": features_words(one["features"], one["confounds"])}
+                for one in facts.get("heads") or []
+            ],
+            methods=page.methods,
+            figures=[(name, one.title) for name, one in named_panels(page).items()] if with_figures else [],
+            files=_files(facts),
+            command=command(facts) if facts.get("arguments") else "",
+            most_words=MOST_WORDS,
+            arguments=_arguments(facts.get("arguments")),
+            versions=_pairs(facts.get("versions")),
+        )
+    )
+
+
+def named_panels(page: Page) -> dict[str, Panel]:
+    """Every figure of a page by the name of its files: its target or section, then what it is."""
+    stems = file_stems(part.name for part in page.targets)
+    found: dict[str, Panel] = {}
+    for part in page.targets:
+        for panel in part.every_panel:
+            rest = panel.drawing.prefix.removeprefix(part.prefix).strip("-") or "figure"
+            found[f"{stems[part.name]}--{slug(rest)}"] = panel
+    for section in page.sections:
+        for panel in section.panels:
+            rest = panel.drawing.prefix.removeprefix(section.key).strip("-")
+            found["--".join(map(slug, filter(None, (section.key, rest))))] = panel
+    return found
 
 
 # --- targets --------------------------------------------------------------------------------------------------
@@ -186,58 +266,13 @@ def _shown(run: Run, tables: Mapping[str, ScoreTable]) -> list[tuple[int, Mappin
     return sorted(every, key=lambda one: -strength(tables[str(one[1]["name"])]))[:MOST_TARGETS]
 
 
-def _overview(run: Run, tables: Mapping[str, ScoreTable]) -> Grid | None:
+def _overview(page: Page) -> Grid | None:
+    tables = page.tables
     if len(tables) <= MOST_TARGETS:
         return None
-    kinds = {str(one["name"]): str(one["kind"]) for one in run.facts["targets"]}
+    kinds = {str(one["name"]): str(one["kind"]) for one in page.run.facts["targets"]}
     ranked = sorted(tables, key=lambda name: -strength(tables[name]))
-    return evidence.overview([(name, kinds[name], tables[name]) for name in ranked], run.permutations)
-
-
-def _target_part(run: Run, facts: Mapping[str, Any], table: ScoreTable, prefix: str) -> TargetPart:
-    name, is_number = str(facts["name"]), contents.is_number(facts)
-    every = (run.scores, run.comparisons, run.permutations, run.breakdowns, run.age_bias)
-    scores, comparisons, permutations, breakdowns, age_bias = (one[one["target"] == name] for one in every)
-    predictions = run.predictions[name]
-    images = contents.scored_images(predictions)
-    levels = _levels(facts, predictions, images)
-    scored = Scored(facts, table, panels.drawn_rows(predictions, table), levels, prefix)
-    drawn = [(row, scored.drawn[row.letter]) for row in scored.rows]
-    chance, bias = evidence.chance(permutations), evidence.age_bias(age_bias, table)
-    n_repeats = int(predictions["repeat"].max()) + 1
-    return TargetPart(
-        name=name,
-        kind=str(facts["kind"]),
-        unit=table.unit,
-        is_number=is_number,
-        levels=list(levels),
-        summary=contents.numeric_summary(images) if is_number else contents.size_summary(images),
-        classes=contents.class_summary(images, levels),
-        answer=answer(facts, table, scores, comparisons),
-        table=table,
-        strips=[Markup(panels.strip(*row.numbers, table.ends)) for row in table.rows],
-        panels=panels.panels(scored),
-        confusions=[]
-        if is_number
-        else [Confusion(row, contents.confusion(rows, list(levels))) for row, rows in drawn],
-        n_repeats=n_repeats,
-        compared=evidence.compared(comparisons, table),
-        chance=Told(chance[0], (chance[1],)) if chance else None,
-        parts=evidence.parts(breakdowns, table),
-        worst=evidence.worst(
-            breakdowns, contents.first_repeat(predictions), table, is_number=is_number, n_repeats=n_repeats
-        ),
-        bias=Told(*bias, panels.bias_panel(scored)) if bias else None,
-    )
-
-
-def _levels(facts: Mapping[str, Any], predictions: pd.DataFrame, images: pd.DataFrame) -> dict[str, str]:
-    """Levels as observed to their labels; none for a continuous target."""
-    if facts["kind"] == CONTINUOUS:
-        return {}
-    if facts["kind"] == ORDINAL:
-        return contents.ordinal_levels(facts, images)
-    return {level: level for level in contents.levels_of(facts, predictions)}
+    return evidence.overview([(name, kinds[name], tables[name]) for name in ranked], page.run.permutations)
 
 
 # --- the rest of the page -------------------------------------------------------------------------------------
@@ -245,16 +280,18 @@ def _levels(facts: Mapping[str, Any], predictions: pd.DataFrame, images: pd.Data
 
 @dataclass(frozen=True)
 class Missing:
-    """A table of what is missing: by reason, then row by row."""
+    """A table of what is missing: by reason, then row by row where people may be named."""
 
     n: int
+    shown: str
     groups: list[Group]
-    listing: Listing
+    listing: Listing | None
     file: str
 
 
-def _missing(table: pd.DataFrame, where: str, file: str) -> Missing:
-    return Missing(len(table), contents.groups(table, where), contents.listing(table), file)
+def _missing(table: pd.DataFrame, where: str, file: str, least: int) -> Missing:
+    listing = None if least else contents.listing(table)
+    return Missing(len(table), few(len(table), least), contents.groups(table, where, least), listing, file)
 
 
 def _feature_sets(features: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -293,16 +330,3 @@ def _pairs(value: Any) -> list[tuple[str, str]]:
     if not isinstance(value, Mapping):
         return []
     return [(str(key), one if isinstance(one, str) else json.dumps(one)) for key, one in value.items()]
-
-
-def _breakable(text: object) -> Markup:
-    """Escaped text that may break after the separators of names and paths, but not inside a number."""
-    return Markup(re.sub(r"([/_+]|\.(?=[^\W\d]))", r"\1<wbr>", str(escape(text))))
-
-
-def _two_lines(cell: str) -> Markup:
-    """A score with its interval beneath."""
-    value, bracket, interval = cell.partition(" [")
-    if not bracket:
-        return escape(cell)
-    return Markup('{} <span class="interval">[{}</span>').format(value, interval)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from featx import schema
 from featx.analysis.cohort.targets import BINARY, ORDINAL
@@ -18,8 +19,12 @@ from featx.report.answers import MOST_FIGURES, ScoreRow, ScoreTable, count_image
 from featx.report.blocks import Panel
 from featx.report.evidence import CORRECTIONS, rows_of
 from featx.report.figures import predictions
-from featx.report.figures.canvas import cut
+from featx.report.figures.canvas import Drawing, cut
+from featx.report.figures.densities import densities
+from featx.report.privacy import cells, hidden
 from featx.report.wording import count, short_metric
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Scored:
         Levels as observed, in order, to their labels; none for a continuous target.
     prefix : str
         Of the figures' ids; unique on the page.
+    least : int
+        People of a cell that may be drawn; 0 where single people may be.
     """
 
     facts: Mapping[str, Any]
@@ -44,6 +51,7 @@ class Scored:
     drawn: Mapping[str, pd.DataFrame]
     levels: Mapping[str, str]
     prefix: str
+    least: int = 0
 
     @property
     def name(self) -> str:
@@ -85,9 +93,13 @@ def _numbers(scored: Scored) -> list[Panel]:
             "target": f"{name} less confounds" if row.is_residual else name,
             "note": "\n".join(note),
             "alt": f"Predicted against true {name}, {row.words}: {'; '.join(note)}",
-            "prefix": f"{scored.prefix}{row.letter}",
+            "prefix": f"{scored.prefix}-predicted-{row.letter}",
         }
-        if scored.facts["kind"] == ORDINAL and not row.is_residual:
+        data = _points(scored.drawn[row.letter], own)
+        if scored.least:
+            drawing, data = _densities(scored, row, own, common)
+            said = f"people in each cell, of fewer than {scored.least} none; dashed: predicted equals true"
+        elif scored.facts["kind"] == ORDINAL and not row.is_residual:
             levels = {float(number): label for number, label in scored.levels.items()}
             drawing = predictions.by_level(own[:, 0], own[:, 1], levels=levels, **common)
             said = "orange: the median of each true level"
@@ -97,8 +109,27 @@ def _numbers(scored: Scored) -> list[Panel]:
             said = "dashed: predicted equals true"
         if row.is_residual:
             said += "; true and predicted less what the confounds say of the target"
-        found.append(Panel(row.letter, row.words, drawing, f"{_whom(scored, row)}; {said}."))
+        found.append(Panel(row.letter, row.words, drawing, f"{_whom(scored, row)}; {said}.", data))
     return found
+
+
+def _points(rows: pd.DataFrame, own: Floats) -> pd.DataFrame:
+    """What is drawn, for a file: the image, true and predicted."""
+    return pd.DataFrame({schema.IMAGE_ID: rows[schema.IMAGE_ID], "observed": own[:, 0], "predicted": own[:, 1]})
+
+
+def _densities(scored: Scored, row: ScoreRow, own: Floats, common: Mapping[str, Any]) -> tuple[Drawing, pd.DataFrame]:
+    people = scored.drawn[row.letter][schema.PARTICIPANT_ID].to_numpy(dtype=object)
+    counted = cells(own[:, 0], own[:, 1], people, scored.least)
+    drawing = densities(
+        {"": counted},
+        labels=(f"true {common['target']}", f"predicted {common['target']}"),
+        line="equal",
+        note=common["note"].replace("\n", "; "),
+        alt=f"{common['alt']}; people in cells",
+        prefix=common["prefix"],
+    )
+    return drawing, counted
 
 
 def _whom(scored: Scored, row: ScoreRow) -> str:
@@ -107,48 +138,101 @@ def _whom(scored: Scored, row: ScoreRow) -> str:
 
 def _binary(scored: Scored) -> list[Panel]:
     level = list(scored.levels)[-1]
-    curves, found = [], []
+    curves, found, data = [], [], []
     for row in scored.rows:
-        rows = scored.drawn[row.letter]
+        rows = _apart(scored.drawn[row.letter], scored.least)
         positive = (rows["observed"] == level).to_numpy()
         if positive.all() or not positive.any():
             continue  # test people of one class: there is no curve
         probability = rows[schema.PROBABILITY + level].to_numpy(np.float64)
-        roc = roc_points(positive, probability)
-        x, y = (roc[f"{rate}_positive_rate"].to_numpy(np.float64) for rate in ("false", "true"))
-        curves.append(predictions.Curve(f"{row.letter}  {row.cells[0]}", x, y))
-        points = calibration_points(positive, probability)
-        parts = (points[column].to_numpy(np.float64) for column in ("predicted", "observed", "low", "high"))
-        brier = dict(zip(scored.table.metrics, row.cells, strict=True)).get("brier")
-        drawing = predictions.calibration(
-            *parts,
-            probability=probability,
-            level=level,
-            alt=f"Calibration of {scored.name}, {row.words}",
-            prefix=f"{scored.prefix}{row.letter}",
-        )
-        said = f"Calibration{scored.repeats}: {len(points)} bins of about equally many images; grey: where the "
-        said += f"predictions lie.{f' Brier score {brier}.' if brier else ''}"
-        found.append(Panel(row.letter, row.words, drawing, said))
+        roc = _roc(positive, probability, scored.least)
+        curves.append(predictions.Curve(f"{row.letter}  {row.cells[0]}", *_rates(roc)))
+        data.append(roc.assign(letter=row.letter, arm=row.words))
+        found += _calibration(scored, row, positive, probability)
     if not curves:
         return []
     areas = "; ".join(curve.label for curve in curves)
-    drawing = predictions.roc(curves, alt=f"ROC curves of {scored.name}; AUC: {areas}", prefix=scored.prefix)
+    drawing = predictions.roc(curves, alt=f"ROC curves of {scored.name}; AUC: {areas}", prefix=f"{scored.prefix}-roc")
     said = f"Letters as in the table, with the AUC{scored.repeats and '; curves: ' + scored.repeats[2:]}."
-    return [Panel("", "ROC", drawing, f"{said} The class that is found is {level}."), *found]
+    said += f" The class that is found is {level}."
+    return [Panel("", "ROC", drawing, said + _thinned(scored), pd.concat(data)), *found]
+
+
+def _apart(rows: pd.DataFrame, least: int) -> pd.DataFrame:
+    """An image for each person where people are counted; all images where they are not."""
+    return rows.drop_duplicates(schema.PARTICIPANT_ID) if least else rows
+
+
+def _thinned(scored: Scored) -> str:
+    return f" Between points that lie {scored.least} people apart the curves are straight." if scored.least else ""
+
+
+def _rates(roc: pd.DataFrame) -> tuple[Floats, Floats]:
+    return roc["false_positive_rate"].to_numpy(np.float64), roc["true_positive_rate"].to_numpy(np.float64)
+
+
+def _roc(positive: NDArray[np.bool_], probability: Floats, least: int) -> pd.DataFrame:
+    """A ROC curve; of people who may not be told apart, at steps of `least` of those without the class."""
+    roc = roc_points(positive, probability)
+    if not least:
+        return roc
+    false, true = _rates(roc)
+    n_steps = max(1, int((~positive).sum()) // least)
+    x = np.linspace(0.0, 1.0, n_steps + 1)
+    return pd.DataFrame({"false_positive_rate": x, "true_positive_rate": np.r_[0.0, np.interp(x[1:], false, true)]})
+
+
+def _calibration(scored: Scored, row: ScoreRow, positive: NDArray[np.bool_], probability: Floats) -> list[Panel]:
+    level, least = list(scored.levels)[-1], scored.least
+    points = _private_bins(positive, probability, least) if least else calibration_points(positive, probability, 10)
+    if least:
+        bins = np.minimum((probability * 20).astype(int), 19)
+        probability = probability[np.bincount(bins, minlength=20)[bins] >= least]
+    if not len(points) or not len(probability):
+        return []
+    parts = (points[column].to_numpy(np.float64) for column in ("predicted", "observed", "low", "high"))
+    brier = dict(zip(scored.table.metrics, row.cells, strict=True)).get("brier")
+    drawing = predictions.calibration(
+        *parts,
+        probability=probability,
+        level=level,
+        alt=f"Calibration of {scored.name}, {row.words}",
+        prefix=f"{scored.prefix}-calibration-{row.letter}",
+    )
+    kept = f", those with fewer than {least} people of a class left out" if least else ""
+    said = (
+        f"Calibration{scored.repeats}: {count(len(points), 'bin')} of about equally many images{kept}; grey: where "
+    )
+    said += f"the predictions lie.{f' Brier score {brier}.' if brier else ''}"
+    return [Panel(row.letter, row.words, drawing, said, points)]
+
+
+def _private_bins(positive: NDArray[np.bool_], probability: Floats, least: int) -> pd.DataFrame:
+    """Bins of a calibration curve without those in which a few are of one class: of as many bins as leave most in."""
+    kept: list[pd.DataFrame] = []
+    for n_bins in range(1, min(10, len(probability) // least) + 1):
+        points = calibration_points(positive, probability, n_bins)
+        n_positive = (points["observed"] * points["n"]).round().astype(int)
+        fewest = [min(one for one in pair if one) for pair in zip(n_positive, points["n"] - n_positive, strict=True)]
+        kept.append(points[~np.array(hidden(fewest, least))])
+    return max(reversed(kept), key=lambda one: one["n"].sum(), default=pd.DataFrame())
 
 
 def _one_against_rest(scored: Scored) -> list[Panel]:
     row = min(scored.rows, key=lambda row: not row.is_best, default=None)
     if row is None:
         return []
-    rows, curves = scored.drawn[row.letter], []
-    levels = [level for level in scored.levels if 0 < (rows["observed"] == level).sum() < len(rows)]
+    rows = _apart(scored.drawn[row.letter], scored.least)
+    curves, data = [], []
+    n = {level: int((rows["observed"] == level).sum()) for level in scored.levels}
+    levels = [level for level in scored.levels if max(1, scored.least) <= n[level] < len(rows)]
     for level in levels[:MOST_FIGURES]:
-        roc = roc_points(rows["observed"] == level, rows[schema.PROBABILITY + level])
-        x, y = (roc[f"{rate}_positive_rate"].to_numpy(np.float64) for rate in ("false", "true"))
+        positive = (rows["observed"] == level).to_numpy()
+        x, y = _rates(roc_points(positive, rows[schema.PROBABILITY + level]))
         area = float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
-        curves.append(predictions.Curve(f"{cut(level)}  {area:.2f}", x, y))
+        roc = _roc(positive, rows[schema.PROBABILITY + level].to_numpy(np.float64), scored.least)
+        curves.append(predictions.Curve(f"{cut(level)}  {area:.2f}", *_rates(roc)))
+        data.append(roc.assign(level=level))
     if not curves:
         return []
     said = f"Each class against the others, with its AUC{scored.repeats}."
@@ -156,9 +240,9 @@ def _one_against_rest(scored: Scored) -> list[Panel]:
     if more:
         said += f" {count(more, 'class', 'classes')} not drawn."
     drawing = predictions.roc(
-        curves, alt=f"ROC curves of {scored.name}, each class against the others", prefix=scored.prefix
+        curves, alt=f"ROC curves of {scored.name}, each class against the others", prefix=f"{scored.prefix}-roc"
     )
-    return [Panel(row.letter, row.words, drawing, said)]
+    return [Panel(row.letter, row.words, drawing, said + _thinned(scored), pd.concat(data))]
 
 
 def bias_panel(scored: Scored) -> Panel | None:
@@ -171,16 +255,30 @@ def bias_panel(scored: Scored) -> Panel | None:
             if schema.CORRECTED + method in own and own[schema.CORRECTED + method].notna().all()
         }
         if len(columns) > 1:
-            drawing = predictions.delta(
-                own["observed"].to_numpy(np.float64),
-                {title: own[column].to_numpy(np.float64) for title, column in columns.items()},
-                unit=scored.table.unit,
-                alt=f"Predicted less own age against age, {row.words}: {', '.join(columns)}",
-                prefix=f"{scored.prefix}bias",
-            )
-            said = f"{_whom(scored, row)}; orange: the line through the points, dashed: no difference."
-            return Panel(row.letter, row.words, drawing, said)
+            return _bias(scored, row, {title: own[column].to_numpy(np.float64) for title, column in columns.items()})
     return None
+
+
+def _bias(scored: Scored, row: ScoreRow, predicted: Mapping[str, Floats]) -> Panel:
+    own = scored.drawn[row.letter]
+    age = own["observed"].to_numpy(np.float64)
+    common = {
+        "alt": f"Predicted less own age against age, {row.words}: {', '.join(predicted)}",
+        "prefix": f"{scored.prefix}-age-bias",
+    }
+    unit = scored.table.unit
+    if not scored.least:
+        drawing = predictions.delta(age, predicted, unit=unit, **common)
+        data = pd.DataFrame({schema.IMAGE_ID: own[schema.IMAGE_ID], "age": age, **predicted})
+        said = "orange: the line through the points, dashed: no difference"
+    else:
+        people = own[schema.PARTICIPANT_ID].to_numpy(dtype=object)
+        counted = {title: cells(age, one - age, people, scored.least) for title, one in predicted.items()}
+        of = f" ({unit})" if unit else ""
+        drawing = densities(counted, labels=(f"age{of}", f"predicted − age{of}"), line="zero", **common)
+        data = pd.concat([one.assign(correction=title) for title, one in counted.items()])
+        said = f"people in each cell, of fewer than {scored.least} none; dashed: no difference"
+    return Panel(row.letter, row.words, drawing, f"{_whom(scored, row)}; {said}.", data)
 
 
 def drawn_rows(table_of_target: pd.DataFrame, table: ScoreTable) -> dict[str, pd.DataFrame]:

@@ -40,6 +40,9 @@ _SHORT = {
     "brier": "Brier",
     "delta_r": "r of delta with age",
     "error": "error",
+    "calibration intercept": "intercept",
+    "calibration slope": "slope",
+    "calibration brier_skill": "Brier skill",
 }
 
 

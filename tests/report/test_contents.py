@@ -127,12 +127,32 @@ def test_reasons_are_grouped_and_long_lists_cut() -> None:
     assert contents.listing(table).left_out == 0
 
 
-def test_flow_says_what_the_run_says() -> None:
-    assert contents.flow({"images_matched": 1200, "of_mars": 2, "note": "x"}) == [
-        ("of these, matched to a row of the phenotype table", "1,200"),
-        ("of mars", "2"),
+def test_a_person_under_two_spellings_is_one_in_the_folds() -> None:
+    assert contents.people_in_two_folds(splits(["sub-1", "1", "sub-2"], [0, 1, 1])) == 1
+
+
+def test_small_numbers_are_left_out_where_they_are_to_be() -> None:
+    images = pd.DataFrame({"observed": ["F"] * 30 + ["M"] * 4 + ["X"] * 12})
+    levels = {one: one for one in "FMX"}
+    assert contents.class_summary(images, levels) == [("F", "30", "65 %"), ("M", "4", "9 %"), ("X", "12", "26 %")]
+    hidden = [("F", "30", "65 %"), ("M", "–", "–"), ("X", "–", "–")]  # X could be had back from the sum
+    assert contents.class_summary(images, levels, 10) == hidden
+    pairs = pd.DataFrame({"observed": list("F" * 40 + "M" * 30), "predicted": list("F" * 37 + "M" * 33)})
+    assert contents.confusion(pairs, ["F", "M"], 10) == [
+        ("F", [("–", 0.0), ("–", 0.0)], "40"),
+        ("M", [("0", 0.0), ("30", 1.0)], "30"),
+    ]
+    assert contents.confusion(pairs.tail(5), ["F", "M"], 10)[1][2] == "–"
+    codes = pd.DataFrame({"code": ["a"] * 20 + ["b"] * 2 + ["c"] * 15, "target": "age"})
+    assert [(one.code, one.shown) for one in contents.groups(codes, "target", 10)] == [
+        ("a", "20"),
+        ("c", "some"),
+        ("b", "some"),
     ]
 
 
-def test_a_person_under_two_spellings_is_one_in_the_folds() -> None:
-    assert contents.people_in_two_folds(splits(["sub-1", "1", "sub-2"], [0, 1, 1])) == 1
+def test_a_range_is_of_percentiles_where_nobody_may_stand_at_its_end() -> None:
+    images = pd.DataFrame({"image_id": range(101), "participant_id": range(101), "observed": map(float, range(101))})
+    assert contents.numeric_summary(images)["range"] == "0.0 to 100.0"
+    assert contents.numeric_summary(images, 10)["5th to 95th percentile"] == "5.0 to 95.0"
+    assert contents.numeric_summary(images.head(5), 10)["mean"] == "–"

@@ -172,3 +172,49 @@ def losses(curves: pd.DataFrame, title: str) -> Drawing:
         axes.legend()
 
     return Drawing(draw, (6.2, 3.6), f"Losses over epochs: {title}", "losses")
+
+
+def losses_of_fits(fits: pd.DataFrame, *, alt: str, prefix: str) -> Drawing:
+    """Training and validation losses of many fits: a thin line each, a column for every arm, a dot where one is kept.
+
+    Parameters
+    ----------
+    fits : DataFrame
+        Columns arm, fit, place (epochs, phases one behind the other), train_loss, validation_loss and is_kept, in
+        the order of the epochs.
+    """
+    arms = list(dict.fromkeys(fits["arm"]))
+    values = fits[["train_loss", "validation_loss"]].to_numpy()
+    values = values[np.isfinite(values)]
+    is_wide = len(values) > 0 and values.min() > 0 and values.max() > 10 * values.min()
+
+    def draw(*panels: Axes) -> None:
+        for axes, arm in zip(panels, arms, strict=True):
+            for _, own in fits[fits["arm"] == arm].groupby("fit", sort=False):
+                for at, name in enumerate(("train_loss", "validation_loss")):
+                    look: dict[str, Any] = {"color": COLOURS[at], "linestyle": DASHES[at], "linewidth": 0.9}
+                    axes.plot(own["place"], own[name], alpha=0.55, **look)
+                kept = own[own["is_kept"]]
+                dot: dict[str, Any] = {
+                    "markersize": 5,
+                    "markeredgecolor": "white",
+                    "markeredgewidth": 0.6,
+                    "zorder": 3,
+                }
+                axes.plot(kept["place"], kept["validation_loss"], "o", color=INK, **dot)
+            axes.set(xlabel="epoch", ylabel="loss" if arm == arms[0] else "")
+            axes.set_title(cut(arm, 34), fontsize=9, loc="left")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if is_wide:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.yaxis.set_minor_locator(NullLocator())
+        words = ("training", "validation", "kept")
+        marks = [
+            *(panels[0].plot([], [], color=COLOURS[at], linestyle=DASHES[at], linewidth=1.6)[0] for at in range(2)),
+            panels[0].plot([], [], "o", color=INK, markersize=5)[0],
+        ]
+        panels[-1].legend(marks, words)
+
+    return Drawing(draw, (min(7.8, 0.5 + 3.4 * len(arms)), 3.0), alt, prefix, n_columns=len(arms))

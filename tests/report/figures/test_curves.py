@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from featx import schema
 from featx.report.figures import curves
@@ -114,3 +115,40 @@ def test_labels_are_spread_without_overlap(seed: int) -> None:
     below, above = places[order][1:], places[order][:-1]
     assert (above - below >= (heights[order][1:] + heights[order][:-1]) / 2 - 1e-12).all()
     assert (places - heights / 2 >= -1e-12).all()
+
+
+def fits(arms: tuple[str, ...] = ("full", "scratch"), low: float = 1.0) -> pd.DataFrame:
+    rows = [
+        (arm, f"fold {fold}", epoch, low + 2.0 / (1 + epoch), low + 4.0 / (1 + epoch), epoch == 2)
+        for arm in arms
+        for fold in range(3)
+        for epoch in range(4)
+    ]
+    return pd.DataFrame(rows, columns=["arm", "fit", "place", "train_loss", "validation_loss", "is_kept"])
+
+
+def test_every_fit_has_two_lines_and_a_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes, "plot", lambda self, x, y, *rest, **look: seen.append((len(x), rest)) or plot(self, x, y, *rest, **look)
+    )
+    drawing = curves.losses_of_fits(fits(), alt="losses", prefix="l")
+    svg = as_file(drawing, "svg")
+    assert drawing.n_columns == 2
+    assert sum(n == 4 for n, _ in seen) == 2 * 3 * 2
+    assert sum((n, rest) == (1, ("o",)) for n, rest in seen) == 2 * 3
+    said = words_of(svg)
+    for word in ("full", "scratch", "training", "validation", "kept"):
+        assert word in said
+
+
+@pytest.mark.parametrize("low, is_log", [(-0.4, True), (1.0, False), (-0.6, False)])
+def test_losses_over_more_than_a_decade_have_a_logarithmic_axis(monkeypatch, low: float, is_log: bool) -> None:
+    scales = []
+    set_yscale = Axes.set_yscale
+    monkeypatch.setattr(
+        Axes, "set_yscale", lambda self, name, **more: scales.append(name) or set_yscale(self, name, **more)
+    )
+    as_file(curves.losses_of_fits(fits(("full",), low), alt="losses", prefix="l"), "svg")
+    assert ("log" in scales) == is_log

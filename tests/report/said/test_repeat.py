@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from featx.analysis.cohort.tables import file_sha256
 from featx.analysis.request import Request, Result
 from featx.analysis.runs.runwriter import run_facts
-from featx.report.repeat import MOST_STRATIFIED, command
+from featx.report.said.repeat import MOST_STRATIFIED, command
 from featx_cli.main import app
 from tests.conftest import make_set, write_features
 

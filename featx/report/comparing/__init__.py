@@ -1,0 +1,1 @@
+"""The page of `featx compare`, and its sentences."""
