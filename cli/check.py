@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from featx import schema
-from featx.errors import StoreError
-from featx_cli.added import resolved
-from featx_cli.console import SOME_FAILED, progress, say, say_codes
+from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_codes
 
 if TYPE_CHECKING:
     from featx.extraction.checking import Row
-    from featx.images.contract import Wants
 
 
 def command(
@@ -53,29 +45,24 @@ def command(
     Example:
     featx check images.csv -n squeezenet1_0.imagenet -n 'sfcn.*' -o check.csv
     """
-    from featx import store
-    from featx.extraction.checking import check_images
-    from featx.images.contract import check_accepted
-    from featx.images.index import index_images
+    from featx.api.finding import check_all, contracts
 
-    wants = _wants(network, recipe, resample)
-    check_accepted(accept)
-    store.check_writable(output)
-    if output.exists() and Path(images).exists() and output.samefile(images):
-        raise StoreError(f"the table must be a file of its own; {output} is the index that is read; name another -o")
-    found = index_images(images)
-    threads = workers if workers >= 0 else min(8, os.cpu_count() or 1)
+    wants = contracts(network, recipe, cache_dir(), resampling=resample)
     counts = Counts()
     start = time.monotonic()
-    with progress("check", "images") as update, _table(output) as write:
-        for done, (_, rows) in enumerate(check_images(found, wants, threads, accept), start=1):
-            write(rows)
+    with progress("check", "images") as update:
+
+        def show(done: int, total: int, unfit: int) -> None:
+            update(done, total, f", {unfit} unfit" if unfit else "")
+
+        for rows in check_all(images, wants, output, accept=accept, workers=workers, on_progress=show):
             _count(rows, counts)
-            update(done, len(found), f", {counts.images['unfit']} unfit" if counts.images["unfit"] else "")
+            counts.images["all"] += 1
+    total = counts.images["all"]
     elapsed_s = time.monotonic() - start
-    rate = len(found) / max(elapsed_s, 1e-9)
-    say(f"{len(found)} images looked at in {elapsed_s:.1f} s, {rate:.1f} images/s: {output}")
-    _say_counts(counts, [want.network for want in wants], len(found))
+    rate = total / max(elapsed_s, 1e-9)
+    say(f"{total} images looked at in {elapsed_s:.1f} s, {rate:.1f} images/s: {output}")
+    _say_counts(counts, [want.network for want in wants], total)
     if counts.images["unfit"]:
         raise typer.Exit(SOME_FAILED)
 
@@ -87,7 +74,7 @@ class Counts:
     Attributes
     ----------
     images : Counter
-        "unfit": images that do not fit a network that was asked for.
+        "all" of them; "unfit": those that do not fit a network that was asked for.
     fitting, codes : Counter
         Images that fit, by network; images by reason code.
     first : dict
@@ -107,38 +94,6 @@ def _count(rows: Sequence[Row], counts: Counts) -> None:
             counts.first.setdefault(row["code"], row)
     counts.codes.update({code for row in rows for code in (row["code"], *row["also"].split()) if code})
     counts.images["unfit"] += any(row["fits"] == "no" for row in rows)
-
-
-def _wants(names: Sequence[str], recipe: Path | None, resample: bool) -> list[Wants]:
-    """Contracts of the networks that are named, wildcards resolved, each once."""
-    from featx.extraction.checking import wants_of
-    from featx.extraction.plan import divide_name, make_requests
-    from featx.networks import NETWORKS
-    from featx.networks.described import read_recipe
-
-    if not names and recipe is None:
-        return []
-    wanted: list[str] = []
-    for name in (divide_name(one)[0] for one in resolved(names)):
-        wanted += [known for known in NETWORKS if fnmatchcase(known, name)] or [name]
-    facts = None if recipe is None else read_recipe(recipe)
-    requests = make_requests(list(dict.fromkeys(wanted)), recipe=facts, resampling=resample)
-    return [wants_of(one.recipe, one.sheet.name, resampling=one.resampling) for one in requests]
-
-
-@contextlib.contextmanager
-def _table(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
-    """A function that appends rows to a table, which gets its name when all are in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, schema.names(schema.CHECKS), lineterminator="\n")
-            writer.writeheader()
-            yield writer.writerows
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _say_counts(counts: Counts, networks: Sequence[str], total: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import resource
 import shlex
@@ -17,8 +16,9 @@ from pathlib import Path
 import typer
 
 from featx import schema
+from featx.api.writing import write_failures as write_failures
 
-SOME_FAILED = 3
+SOME_FAILED, INTERRUPTED = 3, 130
 LOG_EVERY_S = 30.0
 
 
@@ -92,11 +92,13 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def typed(context: typer.Context) -> str:
-    """The call of a verb: its arguments, and the options that are not as by default."""
+def typed(context: typer.Context, without: Sequence[str] = ()) -> str:
+    """The call of a verb: its arguments, and the options that are not as by default, but for some."""
     words = ["featx", str(context.info_name)]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
+        if value is None or parameter.name in without:
+            continue
         many = list(value) if isinstance(value, list | tuple) else [value]
         if parameter.param_type_name == "argument":
             words += [str(one) for one in many]
@@ -109,25 +111,36 @@ def typed(context: typer.Context) -> str:
     return shlex.join(words)
 
 
-def write_failures(failures: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Write the failures table beside an output, or remove an old one if nothing fails any more."""
-    if not failures:
-        path.unlink(missing_ok=True)
+def keep_call(call: str, output: Path, *, adds: bool) -> None:
+    """Write beside an output the call that made it: OUTPUT/study.toml, or FILE.study.toml.
+
+    Parameters
+    ----------
+    call : str
+    output : Path
+        What was written; nothing is kept where there is none, or where a study of the user's has the name.
+    adds : bool
+        Whether the output may hold what earlier calls made, whose calls then stay.
+    """
+    import tomllib
+
+    from featx.study.writing import calls_text
+
+    if not output.exists():
         return
-    write_rows(failures, schema.FAILURES, path)
-
-
-def write_rows(rows: Sequence[Mapping[str, str]], columns: tuple[schema.Column, ...], path: Path) -> None:
-    """Write a table of text as CSV, in one step. Names that are not UTF-8 keep their bytes."""
+    path = output / schema.STUDY_TOML if output.is_dir() else output.with_suffix(f".{schema.STUDY_TOML}")
+    folder, calls = os.path.relpath(Path.cwd(), path.parent.resolve()), [call]  # ".." leads out of where a link leads
+    if path.exists():
+        with contextlib.suppress(ValueError):
+            found = tomllib.loads(path.read_text(encoding="utf-8"))
+            if "calls" not in found:
+                say(f"note: {path} is a study; the call that was made is not written over it")
+                return
+            if adds and found.get("folder") == folder:
+                calls = list(dict.fromkeys([*found["calls"], call]))
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
-    try:
-        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.DictWriter(file, schema.names(columns), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    beside.write_text(calls_text(calls, folder), encoding="utf-8", errors="surrogateescape")
+    beside.replace(path)
 
 
 def say_reasons(rows: Sequence[Mapping[str, str]], table: Path) -> None:

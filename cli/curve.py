@@ -70,21 +70,16 @@ def command(
     featx curve features.h5 participants.tsv --target age --n 20,40,80,140 --draws 20 -o curve/
     """
     from featx.analysis.learning import Drawing, learning_curves
-    from featx.analysis.runs.curvedir import check_output, write_curves
-    from featx.report.figures.canvas import as_file
-    from featx.report.figures.curves import learning_curves as drawn_curves
+    from featx.analysis.runs.curvedir import check_output
+    from featx.api.fitting import NOT_OF_CURVES, sizes_of, write_all
     from featx_cli.request import make_request
 
     check_output(output)
-    values = {**locals()}
-    values |= {"age": "", "folds": 5, "repeats": 1, "stratify": "target", "by_site": False, "bootstrap": 0}
-    request = make_request(ask.asked(values))
-    drawing = Drawing(_sizes(sizes), draws, with_replacement, test_share)
+    request = make_request(ask.asked({**locals(), **NOT_OF_CURVES}), features)
+    drawing = Drawing(sizes_of(sizes), draws, with_replacement, test_share)
     with backend_of(backend, scheduler, jobs), progress("fits", "fits") as update:
         curves = learning_curves(request, drawing, lambda done, total, what: update(done, total, f", {what}"))
-    write_curves(request, drawing, curves, output)
-    for name, drawing in drawn_curves(curves.points, request.units).items():
-        (output / f"{name}.svg").write_bytes(as_file(drawing, "svg"))
+    write_all(request, drawing, curves, output)
     _say_points(curves.points)
     say(f"\n{output}: curve.csv (one row per draw), curve.json, exclusions.csv, figures (.svg)")
     bad = failures_among(curves.exclusions)
@@ -93,17 +88,6 @@ def command(
         for row in bad[:10]:
             say(f"  {row['target']}: {row['code']}: {row['sentence']}")
         raise typer.Exit(SOME_FAILED)
-
-
-def _sizes(text: str) -> tuple[int | float, ...]:
-    from featx.errors import AnalysisError
-
-    try:
-        return tuple(float(word) if "." in word else int(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        raise AnalysisError(
-            f"--n must be numbers of people or shares, separated by commas; got {text!r}; write 50,100 or 0.5,1.0"
-        ) from None
 
 
 def _say_points(points: object) -> None:

@@ -1,9 +1,7 @@
-"""featx demo: the main job on made brains."""
+"""featx demo: the main job on made brains, as a study."""
 
 from __future__ import annotations
 
-import shlex
-import time
 from pathlib import Path
 
 import typer
@@ -11,10 +9,33 @@ import typer
 from featx_cli.console import progress, say
 
 BUNDLED, UNTRAINED = "sfcn_4mm.synthetic", "sfcn_4mm.untrained"
-NETWORKS = [BUNDLED, f"{UNTRAINED}@random:0", "squeezenet1_0.imagenet@random:0"]
-SLICES = 8
-FOLDS = 5
-EPOCHS = 15  # of the network that is trained from scratch
+STUDY = f"""\
+# The study of `featx demo`: change it, and `featx run` and its name do what has changed.
+title = "Do features of frozen networks tell the age and sex of made people?"
+output = "."
+
+[cohort]
+images = "brains"
+phenotypes = "brains/participants.tsv"
+
+[phenotypes]
+targets = ["age", "sex"]
+
+[[networks]]
+name = ["{BUNDLED}", "{UNTRAINED}@random:0", "squeezenet1_0.imagenet@random:0"]
+slices = 8
+
+[folds]
+n = 5
+seed = {{seed}}
+
+[[arms]]
+network = "{UNTRAINED}"
+arm = ["scratch"]
+targets = ["age"]
+epochs = 15
+keep = false
+"""
 
 
 def command(
@@ -26,40 +47,25 @@ def command(
 
     One of the networks comes with featx: it was pretrained on other made brains, of many made scanners. It is held
     against networks with random weights, and against the same network trained from scratch on the same folds.
-    Nothing is downloaded. Run again, it goes on where it was. Needs featx[torch,train,demo].
+    Nothing is downloaded. What is asked stands in OUTPUT/study.toml: change it, and `featx run` does what has
+    changed. Run again, it goes on where it was. Needs featx[torch,train,demo].
+
+    \b
+    Example:
+    featx demo -o demo/
+    featx run demo/study.toml --dry-run
     """
     from featx.images.synthetic import make_cohort
+    from featx.study.reading import Study, read_study
+    from featx_cli.run import run_study
 
-    start = time.monotonic()
-    brains, images, features, run = (output / name for name in ("brains", "images.csv", "features.h5", "run"))
+    brains, path = output / "brains", output / "study.toml"
     if not (brains / "participants.tsv").is_file():  # it is written last
         with progress("brains", "brains") as update:
             make_cohort(brains, people, random_state=seed, progress=lambda done, n: update(done, n, ""))
-    people_table, scratch = brains / "participants.tsv", output / "scratch"
-    nets = [word for name in NETWORKS for word in ("--network", name)]
-    for words in (
-        ["index", brains, "-o", images],
-        ["extract", images, *nets, "--slices", SLICES, "-o", features],
-        ["fit", features, people_table, *_TARGETS, "--folds", FOLDS, "--seed", seed, "-o", run],
-        ["report", run],
-        ["train", images, people_table, "--target", "age", "-n", UNTRAINED, "--arm", "scratch", "--no-keep"]
-        + ["--splits", run / "splits.csv", "--epochs", EPOCHS, "-o", scratch],
-        ["report", scratch],
-    ):
-        _type([str(word) for word in words])
-    pages = ", ".join(str((one / "report.html").resolve()) for one in (run, scratch))
-    say(f"\nDone in {time.monotonic() - start:.0f} s. Open {pages}")
-
-
-_TARGETS = ("--target", "age", "--target", "sex")
-
-
-def _type(words: list[str]) -> None:
-    """Run a command of featx as if it were typed, after showing it."""
-    from featx_cli.main import app
-
-    say(f"$ featx {shlex.join(words)}")
-    code = app(words, prog_name="featx", standalone_mode=False)
-    if code:
-        raise typer.Exit(code)
-    say()
+    if not path.exists():
+        path.write_text(STUDY.format(seed=seed), encoding="utf-8")
+    say(f"what is asked: {path}")
+    study = read_study(path)
+    if isinstance(study, Study):
+        run_study(study)

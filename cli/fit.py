@@ -99,12 +99,13 @@ def command(
     from featx.analysis.fit import run
     from featx.analysis.request import Inferring
     from featx.analysis.runs.runwriter import check_output, write_run
-    from featx_cli.request import failures_of, make_request
+    from featx.api.gathering import failures_of
+    from featx_cli.request import make_request
 
     check_output(output)
     inferring = Inferring(bootstrap, permutations, tuple(correct_age))
     wish = ask.asked(locals())
-    request = make_request(wish, inferring=inferring)
+    request = make_request(wish, features, inferring=inferring)
     if dry_run:
         _say_plan(request)
         return

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,18 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from featx import schema
-from featx.errors import IndexingError
-from featx_cli.console import (
-    LOG_EVERY_S,
-    SOME_FAILED,
-    cache_dir,
-    progress,
-    say,
-    say_reasons,
-    write_failures,
-    write_rows,
-)
+from featx_cli.console import LOG_EVERY_S, SOME_FAILED, cache_dir, progress, say, say_reasons
 
 if TYPE_CHECKING:
     from featx.images.finding.summary import Overview
@@ -34,8 +21,8 @@ MOST_SHOWN = 8  # sessions, modalities
 
 
 def command(
-    source: str = typer.Argument(
-        help="A folder (BIDS or not), a glob in quotes, a URL of either, or a .csv/.tsv with a path column."
+    source: list[str] = typer.Argument(
+        help="A folder (BIDS or not), a glob in quotes, a URL of either, a .csv/.tsv with a path column; or several."
     ),
     output: Path = typer.Option(Path("images.csv"), "--output", "-o", help="The table to write."),
     space: str = typer.Option("", help="Keep images of this BIDS space, such as MNI152NLin6Asym."),
@@ -73,79 +60,39 @@ def command(
     Example:
     featx index derivatives/ --space MNI152NLin6Asym --desc brain --suffix T1w -o images.csv
     """
-    from featx.images.finding.summary import find_identical, overview_rows, summarise
-    from featx.images.index import check_table_name, find_images, unreadable, write_index
+    from featx.api.finding import beside, filters_of, find_all, write_overview
+    from featx.images.finding.summary import find_identical
 
-    check_table_name(output)
-    _check_apart(source, (output, output.with_suffix(".missing.csv"), output.with_suffix(".overview.csv")))
-    filters = _filters({"space": space, "desc": desc, "suffix": suffix, "ses": session}, entity)
-    place = _cache_place(source) if cache else None
     with _counting("files listed") as on_progress:
-        found = find_images(
-            source, filters=filters, id_pattern=id_pattern or None, file=file, cache=place, on_progress=on_progress
+        found = find_all(
+            source,
+            output,
+            filters=filters_of({"space": space, "desc": desc, "suffix": suffix, "ses": session}, entity),
+            file=file,
+            id_pattern=id_pattern,
+            home=cache_dir() if cache else None,
+            on_progress=on_progress,
         )
-    images = found.images
-    write_index(images, output)
-    failures = unreadable(images)
-    write_failures(failures, output.with_suffix(".missing.csv"))
-    overview = summarise(images, found.files, _listed(source, found.files))
     identical: tuple[tuple[str, ...], ...] = ()
     if duplicates:
         with progress("compare", "images") as update:
-            identical = find_identical(images, lambda done, total: update(done, total, ""))
-    table = output.with_suffix(".overview.csv")
-    write_rows(overview_rows(overview, identical), schema.OVERVIEW, table)
-    _say_found(images, overview, output)
-    _say_secrets(images, output)
+            identical = find_identical(found.images, lambda done, total: update(done, total, ""))
+    write_overview(found, identical, output)
+    missing, table = beside(output)
+    if found.unlisted:
+        say(f"note: {found.unlisted}")
+    _say_found(found.images, found.overview, output)
+    _say_secrets(found.images, output)
     for sentence in found.told:
         say(f"  {sentence}")
-    _say_people(overview)
-    _say_same(overview.same_file, "are one file")
+    _say_people(found.overview)
+    _say_same(found.overview.same_file, "are one file")
     _say_same(identical, "hold the same bytes")
     say(f"  participant by participant: {table}")
-    if failures:
-        say(f"{len(failures)} of them cannot be opened:")
-        say_reasons(failures, output.with_suffix(".missing.csv"))
+    if found.failures:
+        say(f"{len(found.failures)} of them cannot be opened:")
+        say_reasons(found.failures, missing)
         raise typer.Exit(SOME_FAILED)
-
-
-def _check_apart(source: str, outputs: Sequence[Path]) -> None:
-    """Refuse to write over the table that is read: its other columns would be lost."""
-    for path in outputs:
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise IndexingError(
-                f"the table must be a file of its own; {path} is the source that is read; name another -o"
-            )
-
-
-def _filters(named: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
-    filters = {name: value for name, value in named.items() if value}
-    for one in others:
-        name, sign, value = one.partition("=")
-        if not sign:
-            raise IndexingError(f"--entity must be NAME=VALUE; got {one!r}; write, say, res=2")
-        filters[name] = value
-    return filters
-
-
-def _cache_place(source: str) -> Path:
-    """A file of its own for every folder."""
-    folder = os.fsencode(os.path.abspath(source))
-    return cache_dir() / "index" / f"{hashlib.sha256(folder).hexdigest()[:32]}.json"
-
-
-def _listed(source: str, files: Sequence[str]) -> list[str] | None:
-    """People of the participants.tsv at the root of a folder; one that cannot be used is told."""
-    from featx.images.finding.summary import find_participants, read_participants
-
-    path = find_participants(source, files)
-    if path is None:
-        return None
-    try:
-        return read_participants(path)
-    except IndexingError as error:
-        say(f"note: {error}")
-        return None
 
 
 @contextlib.contextmanager

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 import featx
 from featx.errors import FeatxError
 from featx_cli import (
     check,
     collect,
+    compare,
     curve,
     demo,
     doctor,
@@ -18,16 +23,20 @@ from featx_cli import (
     fit,
     heads,
     index,
+    init,
     networks,
     plan,
     predict,
     prepare,
     pretrain,
     qc,
+    relevance,
     report,
     status,
     train,
 )
+from featx_cli import run as run_study
+from featx_cli.console import INTERRUPTED, SOME_FAILED, keep_call, typed
 
 HELP = """Features of frozen pretrained networks from brain MRI, and honest cross-validated heads for any phenotype.
 
@@ -43,7 +52,8 @@ The main job, from images to a report:
 `extract` is for the box with the GPU (it needs featx[torch] and runs on a CPU as well); all else is for a laptop
 without torch.
 
-`featx demo` does all of it on made brains.
+`featx init` writes one file that says all of it, and `featx run study.toml` does what it says; `featx demo` does all
+of it on made brains.
 
 \b
 Exit codes:
@@ -54,6 +64,34 @@ Exit codes:
     1    a fault of featx
 """
 
+# Verbs whose outputs tell the call that made them; where an output is added to, the calls before it stay.
+ADDING = ("prepare", "qc", "extract", "relevance")
+KEPT = (*ADDING, "index", "check", "fit", "train", "pretrain", "curve", "predict", "compare")
+
+
+class Kept(TyperCommand):
+    """A verb that writes its call beside its output once it is done: one that is refused or interrupted has none."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            done = super().invoke(ctx)
+        except typer.Exit as end:
+            if end.exit_code == SOME_FAILED:
+                _keep(ctx)
+            raise
+        _keep(ctx)
+        return done
+
+
+def _keep(context: Any) -> None:
+    given: Mapping[str, Any] = context.params
+    if not given.get("dry_run"):
+        # Of a job array that is the call for all images, whichever job wrote it last.
+        call = typed(context, without=("shard",))
+        keep_call(call, Path(given["output"]), adds=context.info_name in ADDING)
+
+
 app = typer.Typer(
     help=HELP,
     no_args_is_help=True,
@@ -63,11 +101,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 VERBS = (
-    *(index, prepare, check, qc, plan, extract, status, collect),
-    *(fit, train, pretrain, curve, predict, report, heads, doctor, demo),
+    *(init, run_study, index, prepare, check, qc, plan, extract, status, collect),
+    *(fit, train, pretrain, curve, predict, compare, relevance, report, heads, doctor, demo),
 )
 for verb in VERBS:
-    app.command(verb.__name__.rsplit(".", 1)[-1])(verb.command)
+    name = verb.__name__.rsplit(".", 1)[-1]
+    app.command(name, cls=Kept if name in KEPT else TyperCommand)(verb.command)
 app.add_typer(networks.app, name="networks")
 
 
@@ -94,9 +133,11 @@ def run() -> None:
     except FeatxError as error:
         print(f"featx: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:  # typer makes the second one of the first one
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         print("featx: interrupted; what was finished is kept, run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:  # a disk, a permission, a folder where a file should be

@@ -29,7 +29,7 @@ def card(sheet: Network, name: str, cache: Path) -> list[str]:
         ("views", _views(sheet)),
         ("taps", _taps(sheet, name)),
         ("pooling", _poolings(sheet)),
-        ("parameters", [f"{sheet.n_parameters:,}" if sheet.n_parameters else "not counted"]),
+        ("parameters", [f"{sheet.n_parameters:,}" if sheet.n_parameters or sheet.weightless else "not counted"]),
         ("weights", _weights(sheet, name, cache)),
         ("trained on", [sheet.training, *_ages(sheet)]),
         ("labels", [", ".join(sheet.labels) or "no phenotype"]),
@@ -80,6 +80,7 @@ def _options(sheet: Network) -> list[str]:
         "--slices": "slices" not in sheet.fixed,
         "--size": "resize" in steps and "size" not in sheet.fixed,
         "--channels": "normalise" in steps,
+        "--missing": True,
     }
     return [option for option, it_can in can.items() if it_can]
 
@@ -115,6 +116,8 @@ def _weights(sheet: Network, name: str, cache: Path) -> list[str]:
         return [f"those of {usual_weights(name)}"]
     if name.startswith(OWN):
         return [f"as its factory sets them, or --weights {name}=FILE"]
+    if sheet.weightless:
+        return ["none: it has no parameters, and runs as it is"]
     if weights is None:
         return [f"featx knows of none: give --weights {name}=FILE, or ask for the control {name}@random:0"]
     at = find_cached(weights, cache)
@@ -134,7 +137,7 @@ def _ages(sheet: Network) -> list[str]:
 
 def _example(sheet: Network, name: str) -> str:
     own = name.startswith(("file:", "python:")) or name in added()
-    asked = name if sheet.weights or own else f"{name}@random:0"
+    asked = name if sheet.weights or sheet.weightless or own else f"{name}@random:0"
     extra = f" (needs pip install 'featx[{sheet.extra}]')" if sheet.extra != "torch" else ""
     return f"featx extract images.csv --network {asked} -o features.h5{extra}"
 

@@ -118,7 +118,7 @@ def _row(sheet: Network) -> tuple[str, ...]:
     weights = sheet.weights
     return (
         sheet.name,
-        f"{sheet.n_parameters / 1e6:.1f} M" if sheet.n_parameters else "?",
+        f"{sheet.n_parameters / 1e6:.1f} M" if sheet.n_parameters or sheet.weightless else "?",
         f"{sheet.recipe.grid.name}, {input_of(sheet)}",
         str(len(sheet.taps)),
         size_of(sheet, cache_dir()),
@@ -162,6 +162,8 @@ def _facts(sheet: Network) -> dict[str, Any]:
 def _state(sheet: Network) -> str:
     from featx.networks.download import bundled_path, find_cached
 
+    if sheet.weightless:
+        return "none needed"
     if sheet.weights is None:
         return "added" if sheet.name in added() else "none published"
     if bundled_path(sheet.weights):
@@ -234,7 +236,7 @@ def fetch_weights(
 
     folder = to or cache_dir()
     wanted = _with_weights(_asked(name))
-    if dry_run:
+    if dry_run or not wanted:
         _say_downloads(wanted, folder)
         return
     failed: list[tuple[str, WeightsError]] = []
@@ -271,8 +273,12 @@ def _asked(names: Sequence[str]) -> list[Network]:
 def _with_weights(sheets: Sequence[Network]) -> list[tuple[Network, Weights]]:
     from featx.errors import WeightsError
 
+    for sheet in sheets:
+        if sheet.weightless:
+            say(f"{sheet.name} has no weights: it runs as it is")
+    sheets = [sheet for sheet in sheets if not sheet.weightless]
     without = [sheet.name for sheet in sheets if sheet.weights is None]
-    if len(without) == len(sheets):
+    if without and len(without) == len(sheets):
         raise WeightsError(
             f"weights must be published to be fetched; featx knows of none for {', '.join(without)}; ask for "
             f"{without[0]}@random:SEED, or give --weights {without[0]}=FILE"

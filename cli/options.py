@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from featx.api.asking import Asked
 
 WHO, HOW, FOLDS, CONFOUNDS, NUMBERS = "Who", "What is fitted", "Folds", "Confounds and sites", "Numbers"
 
@@ -179,46 +181,8 @@ Scheduler = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the options said; names as in the verbs."""
-
-    features: list[Path]
-    target: list[str]
-    targets: str
-    head: list[str]
-    use: list[str]
-    aggregate: str
-    table: list[str]
-    also: list[Path]
-    kind: list[str]
-    where: str
-    site: str
-    group: str
-    age: str
-    scheme: str
-    folds: int
-    inner_folds: int
-    repeats: int
-    stratify: str
-    by_site: bool
-    splits: Path | None
-    split_column: str
-    test_where: str
-    confound: list[str]
-    remove: list[str]
-    harmonise: str
-    preserve: list[str]
-    pca: float | None
-    calibrate: str
-    class_weight: str
-    grid: list[str]
-    device: str
-    seed: int
-    bootstrap: int
-    jobs: int
-
-
 def asked(values: Mapping[str, Any]) -> Asked:
     """The shared options among all the options of a verb."""
-    return Asked(**{one.name: values[one.name] for one in fields(Asked)})
+    from featx.api.asking import asked_of
+
+    return asked_of(values)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featx_cli import options as ask
 from featx_cli import training as how
 from featx_cli import wanted
-from featx_cli.console import SOME_FAILED, progress, say, say_reasons, write_failures
+from featx_cli.console import SOME_FAILED, cache_dir, progress, say, say_reasons, write_failures
 
 if TYPE_CHECKING:
-    from featx.images.image import Image
     from featx.training.cache import Filled
     from featx.training.cohort import Cohort
     from featx.training.fit import Fit
-    from featx.training.folds import Wish
     from featx.training.pretrain import Pretrained
     from featx.training.source import Source
 
-RANDOM, OFFICIAL = "random", "official"
+RANDOM = "random"
 SLOW = 0.2  # share of the time that a network may wait for its images before it is told
 
 Name = Annotated[
@@ -135,7 +132,12 @@ def command(
     featx pretrain images.csv people.csv -t age -n sfcn.ukb_age --start official --epochs 20 -o on.safetensors
     """
     options = dict(locals())
-    how.check_training("pretrain")
+    from featx.api.learning import check_training, machine_of
+    from featx.api.pretraining import asked_facts, cohort_of, start_of, wish_of
+    from featx.api.training import OF_MACHINE
+    from featx.images.index import index_images
+
+    check_training("pretrain")
     from featx.training.cohort import plan_fit
     from featx.training.pretrain import (
         check_output,
@@ -150,12 +152,12 @@ def command(
     from featx.training.run import make_network
 
     check_output(output)
-    machine = how.machine_of(device, precision, **{word: options[word] for word in _OF_MACHINE})
-    source = _source(network, start, options)
-    found = _index(images)
+    machine = machine_of(device, precision, **{word: options[word] for word in OF_MACHINE})
+    source = start_of(network, start, options, cache_dir())
+    found = index_images(images)
     beside = output.with_suffix(".fits")
-    cohort = _cohort(found, options)
-    fit = plan_fit(cohort, _wish(source, options))
+    cohort = cohort_of(found, people, options)
+    fit = plan_fit(cohort, wish_of(source, options))
     called = name or output.stem
     make_sheet(cohort, fit, source, called)
     key, table = fit_key(fit, source, called), output.with_suffix(".failures.csv")
@@ -170,93 +172,20 @@ def command(
     filled = how.fill(cohort.images, source, cache or beside / "volumes", accept=accept, workers=workers)
     write_failures(filled.failures, table)
     if filled.failures:
-        cohort = _cohort([one for one in cohort.images if one.image_id in filled.cache.paths], options)
-        fit = plan_fit(cohort, _wish(source, options))
+        there = [one for one in cohort.images if one.image_id in filled.cache.paths]
+        cohort = cohort_of(there, people, options)
+        fit = plan_fit(cohort, wish_of(source, options))
     with progress("pretraining", "epochs") as update:
         done = pretrain(cohort, fit, source, filled.cache, beside, name=called, machine=machine, on_epoch=update)
     facts = facts_about(done, cohort, source, machine)
-    write_pretrained(done, output, {**facts, **_asked(options, filled)}, told_in(cohort, fit, source, key))
+    write_pretrained(
+        done, output, {**facts, **asked_facts(options, people, filled)}, told_in(cohort, fit, source, key)
+    )
     _say_result(done, output, filled, called)
     if filled.failures:
         say(f"\n{len(filled.failures)} images could not be trained on, the others are whole:")
         say_reasons(filled.failures, table)
         raise typer.Exit(SOME_FAILED)
-
-
-_OF_MACHINE = ("accumulate", "checkpointing", "devices", "num_nodes", "strategy", "tensorboard")
-_OF_SOURCE = (
-    "tap", "axis", "slices", "size", "channels", "resample", "aggregation", "positions", "network_recipe",
-)  # fmt: skip
-_OF_RECIPE = ("settings", "epochs", "learning_rate", "batch_size", "patience", "dropout")
-
-
-def _index(images: str) -> list[Image]:
-    from featx.images.index import index_images
-
-    return index_images(images)
-
-
-def _source(network: str, start: str, options: dict[str, Any]) -> Source:
-    """The network; where it starts from is said by --start alone."""
-    from featx.errors import NetworkError
-    from featx.extraction.plan import divide_name
-
-    spec = divide_name(network)[1]
-    if spec:
-        raise NetworkError(
-            f"the first weights of a network that is pretrained must be given by --start; got {network}; write "
-            f"--start {spec if not spec.startswith(RANDOM) else RANDOM}"
-        )
-    weights = "" if start in (RANDOM, OFFICIAL) else start
-    return how.source_of(network, weights=weights, **{word: options[word] for word in _OF_SOURCE})
-
-
-def _cohort(images: Sequence[Image], options: dict[str, Any]) -> Cohort:
-    from featx.analysis.cohort.phenotypes import read_phenotypes
-    from featx.training.cohort import make_cohort, meeting
-    from featx_cli.request import pairs
-
-    people: Path = options["people"]
-    return make_cohort(
-        images,
-        meeting(read_phenotypes(people), options["where"], people.name),
-        options["target"],
-        source=people.name,
-        kinds=pairs(options["kind"], "--kind", "income=multiclass"),
-        family=options["group"],
-        share=options["validate"],
-        seed=options["seed"],
-    )
-
-
-def _wish(source: Source, options: dict[str, Any]) -> Wish:
-    from featx.training.arms import get_arm
-    from featx.training.folds import Wish
-    from featx_cli.request import loss_weights
-
-    arm = get_arm("scratch" if options["start"] == RANDOM else "full")
-    return Wish(
-        arm=arm,
-        recipe_of=lambda kinds: how.recipe_of(
-            options["recipe"], source, arm, kinds, **{word: options[word] for word in _OF_RECIPE}
-        ),
-        seeds=(options["seed"],),
-        together=True,
-        balance=options["balance"],
-        loss_weights=loss_weights(options["loss_weight"]),
-    )
-
-
-def _asked(options: dict[str, Any], filled: Filled) -> dict[str, Any]:
-    """What was asked, of which table, and what was found of the images."""
-    from featx.analysis.cohort.tables import file_sha256
-
-    return {
-        "asked": {word: str(one) if isinstance(one, Path) else one for word, one in options.items()},
-        "phenotypes": {"file": options["people"].name, "sha256": file_sha256(options["people"])},
-        "failed": len(filled.failures),
-        "accepted": sorted({row["code"] for row in filled.accepted}),
-    }
 
 
 # --- what is told ---------------------------------------------------------------------------------------------
