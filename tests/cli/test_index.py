@@ -228,3 +228,23 @@ def test_on_a_terminal_too(monkeypatch, capsys):
     with index._counting("files listed") as update:
         update(7)
     assert capsys.readouterr().out == ""
+
+
+def test_several_sources_are_one_table_in_which_ids_are_unique(featx, tree, tmp_path):
+    other = _plant(tmp_path / "other", "sub-8/anat/sub-8_T1w.nii", "sub-9/anat/sub-9_T1w.nii")
+    (other / "participants.tsv").write_text("participant_id\nsub-8\n")
+    said = featx("index", other, tree, "--suffix", "T1w", "-o", tmp_path / "i.csv")
+    assert "6 images of 5 participants in 2 sessions: " in said
+    assert "with an image, but not in participants.tsv: 2 (sub-3, sub-9)" in said
+    images = _table(tmp_path / "i.csv")
+    assert images["image_id"].tolist() == ["sub-1_ses-1", "sub-1_ses-2", "sub-2", "sub-3", "sub-8", "sub-9"]
+    assert sorted(images.columns) == sorted(schema.names(schema.IMAGES))
+    again = _plant(tmp_path / "again", "sub-9/anat/sub-9_T1w.nii")
+    said = featx("index", other, again, "--suffix", "T1w", "-o", tmp_path / "j.csv", code=2)
+    assert (
+        f"every image must have its own id; 'sub-9' is in '{other}' and in '{again}'; give a table with an image"
+        in said
+    )
+    assert not (tmp_path / "j.csv").exists()
+    said = featx("index", other, tmp_path / "i.csv", "-o", tmp_path / "i.csv", code=2)
+    assert "is the source that is read; name another -o" in said

@@ -47,7 +47,7 @@ def test_curve(featx, tmp_path):
     table = pd.read_csv(tmp_path / "c/curve.csv")
     assert list(table.columns) == schema.names(schema.CURVE)
     assert {path.name for path in (tmp_path / "c").iterdir()} == {
-        "curve.csv", "curve.json", "exclusions.csv", "age-mae.svg", "sex-auc.svg",
+        "curve.csv", "curve.json", "exclusions.csv", "age-mae.svg", "sex-auc.svg", "study.toml",
     }  # fmt: skip
     own = table[(table["target"] == "age") & (table["metric"] == "mae")]
     assert sorted(set(own["n_train"])) == [15, 30, 48]
