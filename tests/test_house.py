@@ -67,6 +67,7 @@ FIGURES = {f"report/figures/{path.name}" for path in (ROOT / "featx/report/figur
         ("nibabel", {"images/volume.py"}),
         ("ants", {"preparing/register.py"}),
         ("matplotlib", FIGURES),
+        ("umap", {"report/sections/spaces.py"}),
     ],
 )
 def test_few_files_know_a_library(library, only):
@@ -78,7 +79,7 @@ def test_few_files_know_a_library(library, only):
     assert users == only
 
 
-LAPTOP = ("", "errors", "schema", "featureset", "landing", "merging", "store", "analysis", "report")
+LAPTOP = ("", "errors", "schema", "featureset", "landing", "merging", "store", "analysis", "report", "study", "api")
 
 
 def _laptop_modules():
