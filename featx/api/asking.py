@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -85,10 +86,20 @@ class Asked:
 
 
 def asked_of(values: Mapping[str, Any]) -> Asked:
-    """What is asked, among the options of a verb or the arguments of a function; one stands for a list of one."""
+    """What is asked, among the options of a verb or the arguments of a function; one stands for a list of one.
+
+    Raises
+    ------
+    AnalysisError
+        What must be a whole number is none.
+    """
     several = ("target", "head", "use", "also", "confound", "remove", "preserve")
     names = [one.name for one in fields(Asked)]
     chosen: dict[str, Any] = {name: many(values[name]) if name in several else values[name] for name in names}
+    for name in ("folds", "inner_folds", "repeats", "seed", "bootstrap", "jobs"):
+        if not isinstance(chosen[name], Integral):
+            raise AnalysisError(f"{name} must be a whole number; got {chosen[name]!r}; write, say, {name}=2")
+        chosen[name] = int(chosen[name])  # numpy's would not go into run.json
     return Asked(**chosen)
 
 

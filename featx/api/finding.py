@@ -121,8 +121,11 @@ def index(
     >>> images = featx.index("derivatives/", space="MNI152NLin6Asym", desc="brain")  # doctest: +SKIP
     """
     place = None if output is None else Path(output)
+    sources = [str(one) for one in many(source)]
+    if not sources:
+        raise IndexingError("a source of images must be named; got an empty list; give a folder, a glob or a table")
     found = find_all(
-        [str(one) for one in many(source)],
+        sources,
         place,
         filters=filters_of({"space": space, "desc": desc, "suffix": suffix, "ses": session}, entity),
         file=file,

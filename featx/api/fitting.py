@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from featx.analysis.fit import run
 from featx.analysis.learning import Curves, Drawing, learning_curves
@@ -145,6 +146,8 @@ def fit(
     inferring = Inferring(bootstrap, permutations, tuple(many(correct_age)))
     request = make_request(wish, features, phenotypes, home=home_of(home), inferring=inferring)
     result = run(_told(request, "fit"), on_progress)
+    if not result.jobs:
+        _refuse_nothing(result.tables["exclusions"].to_dict("records"))
     return _written(result, failures_of(features), place)
 
 
@@ -152,6 +155,13 @@ def _told(request: Request, verb: str) -> Request:
     """A request that says it was made in Python, where no call of the command line could make it."""
     files = [request.phenotypes_name, *(one["file"] for one in request.sources)]
     return replace(request, command=IN_PYTHON.format(verb)) if IN_MEMORY in files else request
+
+
+def _refuse_nothing(exclusions: Sequence[Mapping[Any, Any]]) -> None:
+    """Where no target could be analysed an empty table would pass for an answer; the command line ends with a 3."""
+    of_targets = [one["sentence"] for one in exclusions if not one["image_id"] and not one["participant_id"]]
+    first = of_targets[0] if of_targets else "see their values and ids"
+    raise AnalysisError(f"a target must be one that can be analysed; none is, the first because: {first}")
 
 
 def _written(result: Result, failures: Sequence[Mapping[str, str]], output: Path | None) -> Fitted:
@@ -179,7 +189,7 @@ def curve(
     head: str | Sequence[str] = ("ridge", "logistic"),
     use: str | Sequence[str] = (),
     output: Path | str | None = None,
-    sizes: str | Sequence[int | float] = "0.1,0.2,0.4,0.6,0.8,1.0",
+    sizes: str | float | Sequence[int | float] = "0.1,0.2,0.4,0.6,0.8,1.0",
     draws: int = 20,
     with_replacement: bool = False,
     test_share: float = 0.2,
@@ -215,7 +225,7 @@ def curve(
     ----------
     features, phenotypes, home, on_progress
         As in `fit`, and so is every option of that name.
-    sizes : sequence of int or float, or str
+    sizes : int or float, sequence of these, or str
         What the option --n says: numbers of people, or shares (a float up to 1.0) of those who do not test.
     draws : int
         Of people, for each size.
@@ -247,12 +257,14 @@ def curve(
     request = make_request(wish, features, phenotypes, home=home_of(home))
     drawing = Drawing(sizes_of(sizes), draws, with_replacement, test_share)
     curves = learning_curves(request, drawing, on_progress)
+    if curves.points.empty:
+        _refuse_nothing(curves.exclusions)
     if place is not None:
         write_all(request, drawing, curves, place)
     return curves
 
 
-def sizes_of(sizes: str | Sequence[int | float]) -> tuple[int | float, ...]:
+def sizes_of(sizes: str | float | Sequence[int | float]) -> tuple[int | float, ...]:
     """Numbers of people, or shares of them, as they are or as the option --n says them.
 
     Raises
@@ -262,11 +274,11 @@ def sizes_of(sizes: str | Sequence[int | float]) -> tuple[int | float, ...]:
 
     Examples
     --------
-    >>> sizes_of("50,0.5"), sizes_of([50, 0.5])
-    ((50, 0.5), (50, 0.5))
+    >>> sizes_of("50,0.5"), sizes_of([50, 0.5]), sizes_of(50)
+    ((50, 0.5), (50, 0.5), (50,))
     """
     if not isinstance(sizes, str):
-        return tuple(sizes)
+        return tuple(many(sizes))
     try:
         return tuple(float(word) if "." in word else int(word) for word in sizes.split(",") if word.strip())
     except ValueError:

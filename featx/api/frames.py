@@ -13,6 +13,7 @@ from featx import schema
 from featx.analysis.cohort.people import IDS
 from featx.analysis.cohort.phenotypes import Phenotypes, phenotypes_of, read_phenotypes
 from featx.analysis.cohort.tables import MISSING, cell_text, file_sha256, read_table
+from featx.api.words import path_of
 from featx.errors import CohortError
 
 Table = Path | str | pd.DataFrame
@@ -21,19 +22,23 @@ IN_MEMORY = "(a table in memory)"
 
 def called(table: Table) -> str:
     """What a table is called: the name of its file."""
-    return IN_MEMORY if isinstance(table, pd.DataFrame) else Path(table).name
+    return IN_MEMORY if isinstance(table, pd.DataFrame) else _path(table).name
 
 
 def where(table: Table) -> str:
     """What a table is called in messages: its path."""
-    return IN_MEMORY if isinstance(table, pd.DataFrame) else str(Path(table))
+    return IN_MEMORY if isinstance(table, pd.DataFrame) else str(_path(table))
+
+
+def _path(table: Path | str) -> Path:
+    return path_of(table, "a table", "a file's name or a DataFrame")
 
 
 def sha256(table: Table) -> str:
     """Of a file's bytes, or of a table's cells as CSV."""
     if isinstance(table, pd.DataFrame):
         return hashlib.sha256(as_text(table).to_csv(index=False).encode()).hexdigest()
-    return file_sha256(Path(table))
+    return file_sha256(_path(table))
 
 
 def read_people(table: Table) -> Phenotypes:
@@ -41,17 +46,19 @@ def read_people(table: Table) -> Phenotypes:
 
     Raises
     ------
+    AnalysisError
+        It is neither a file's name nor a DataFrame.
     CohortError
         See `featx.analysis.cohort.phenotypes.read_phenotypes`.
     """
     if isinstance(table, pd.DataFrame):
         return phenotypes_of(as_text(table), IN_MEMORY)
-    return read_phenotypes(Path(table))
+    return read_phenotypes(_path(table))
 
 
 def read_numbers(table: Table) -> pd.DataFrame:
     """A table as text, as `featx.analysis.cohort.tables.read_table` gives that of a file."""
-    return as_text(table) if isinstance(table, pd.DataFrame) else read_table(Path(table))
+    return as_text(table) if isinstance(table, pd.DataFrame) else read_table(_path(table))
 
 
 def as_text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from featx.analysis.cohort.tabular import features_from_table
 from featx.analysis.features import Images, select_features
 from featx.analysis.inference.cautions import Caution, accepted_misfits
 from featx.api.frames import IN_MEMORY, Table, called, read_numbers, sha256
-from featx.api.words import many
+from featx.api.words import many, path_of
 from featx.errors import AnalysisError, StoreError
 from featx.featureset import FeatureSet, digest
 
@@ -51,10 +51,14 @@ def divided(features: Features) -> tuple[list[Path], dict[str, FeatureSet], dict
     Raises
     ------
     AnalysisError
-        Under a name is something else.
+        Under a name is something else, or what is given has no names.
     """
     if not isinstance(features, Mapping):
-        return [Path(one) for one in many(features)], {}, {}
+        wanted = "feature files, or tables and feature sets by name, such as {'mine': table}"
+        return [path_of(one, "features", wanted) for one in many(features)], {}, {}
+    unnamed = [name for name in features if not isinstance(name, str)]
+    if unnamed:
+        raise AnalysisError(f"a name of features must be a text; got {unnamed[0]!r}; call it, say, 'volumes'")
     sets = {name: replace(one, name=name) for name, one in features.items() if isinstance(one, FeatureSet)}
     tables = {name: one for name, one in features.items() if isinstance(one, Path | str | pd.DataFrame)}
     strange = [name for name in features if name not in sets and name not in tables]

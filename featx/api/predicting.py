@@ -16,7 +16,7 @@ from featx.analysis.runs.prediction import features_of
 from featx.analysis.runs.prediction import predict as answers_of
 from featx.api.frames import Table, read_people, where
 from featx.api.gathering import Features, Holder, divided, first_images, holders, images_of, read_as, read_table_set
-from featx.api.words import Words, many, told
+from featx.api.words import Words, many, path_of, told
 from featx.errors import BundleError
 from featx.landing import check_writable
 
@@ -70,7 +70,8 @@ def predict(
     place = None if output is None else Path(output)
     if place is not None:
         check_writable(place)
-    bundle = head if isinstance(head, Bundle) else read_bundle(Path(head))
+    wanted = "a .npz file of RUN/heads/, or one of `run.heads`"
+    bundle = head if isinstance(head, Bundle) else read_bundle(path_of(head, "a fitted head", wanted))
     tables = told(table, "--table", "volumes=volumes.tsv")
     files, here, more = divided(features)
     holder: Holder = {**holders(files), **here}

@@ -19,7 +19,7 @@ from featx.api.gathering import read_table_set
 from featx.api.inputs import Images, images_of
 from featx.api.predicting import people_of
 from featx.api.wanting import batch_size_of, check_torch
-from featx.api.words import Words, many, told
+from featx.api.words import Words, many, path_of, told
 from featx.errors import AnalysisError, StudyError
 from featx.featureset import FeatureSet
 from featx.images.image import Image
@@ -38,13 +38,13 @@ def folder_of(run: Folder) -> Path:
     Raises
     ------
     AnalysisError
-        It was never written.
+        It was never written, or is no run.
     """
     if isinstance(run, Run) and run.path == Path():
         raise AnalysisError(
             "a run must be a folder to be read again; this one was never written; fit it with output=FOLDER"
         )
-    return run.path if isinstance(run, Run) else Path(run)
+    return run.path if isinstance(run, Run) else path_of(run, "a run", "a folder, or what featx.fit returns")
 
 
 def write_report(
@@ -171,6 +171,8 @@ def compare(
         drawing=Drawing(alpha, bootstrap, permutations, seed),
         features=_paths(features),
     )
+    if not folders:
+        raise AnalysisError("runs must be named to be compared; none is; write compare('run/', 'trained/')")
     found = comparison.compare([folder_of(one) for one in folders], wish, on_progress)
     if place is not None:
         writing.write_comparison(found, place)

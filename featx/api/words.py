@@ -27,6 +27,24 @@ def many(value: Any) -> list[Any]:
     return list(value)
 
 
+def path_of(one: Any, what: str, wanted: str) -> Path:
+    """A file's or a folder's name as a path.
+
+    Raises
+    ------
+    AnalysisError
+        It is no name.
+
+    Examples
+    --------
+    >>> path_of("run/", "a run", "a folder")
+    PosixPath('run')
+    """
+    if isinstance(one, str | Path):
+        return Path(one)
+    raise AnalysisError(f"{what} must be {wanted}; got {type(one).__name__}; give one of these")
+
+
 def told(words: Words, option: str, example: str) -> dict[str, Any]:
     """What is told by name: a mapping as it is, words of the command line taken apart.
 

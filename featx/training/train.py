@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def write_training(
             "network": source.base.name,
             "arms": _arm_facts(done),
             "fits": [_fit_facts(one) for one in done],
-            "versions": versions(),
+            "versions": versions() | {one: version(one) for one in ("torch", "pytorch-lightning")},
         }
         (folder / schema.TRAINING_JSON).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         _keep(done, source, folder / schema.NETWORKS_DIR, told)

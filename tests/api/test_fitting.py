@@ -107,6 +107,11 @@ def test_progress_counts_up_to_all_fits(study):
         ({"features": {}}, AnalysisError, "an analysis must have features; neither feature files nor tables"),
         ({"features": {"mine": np.zeros((3, 2))}}, AnalysisError, "tables of numbers or feature sets; 'mine' is nd"),
         ({"features": ["f.h5", "f.h5"]}, StoreError, "a feature set must be in one file; 'net/axial/t/mean' is in"),
+        ({"features": pd.DataFrame({"a": [1]})}, AnalysisError, "tables and feature sets by name, .* got DataFrame"),
+        ({"features": {1: pd.DataFrame()}}, AnalysisError, "a name of features must be a text; got 1"),
+        ({"phenotypes": None}, AnalysisError, "a table must be a file's name or a DataFrame; got NoneType"),
+        ({"folds": 3.0}, AnalysisError, "folds must be a whole number; got 3.0; write, say, folds=2"),
+        ({"target": "aeg"}, AnalysisError, "none is, the first because: a target must be a column .*; 'aeg' is not"),
         ({"head": "rigde"}, AnalysisError, "'rigde'"),
         ({"table": {"net": "volumes.csv"}}, AnalysisError, "'net' is also the beginning of 'net/axial/t/mean'"),
         ({"table": ["volumes.csv"]}, AnalysisError, "--table must be NAME=VALUE; got 'volumes.csv'"),
@@ -150,6 +155,8 @@ def test_sizes_of_a_curve_are_numbers(study):
         AnalysisError, match="--n must be numbers of people or shares, separated by commas; got 'few'"
     ):
         featx.curve(study / "f.h5", study / "people.csv", target="age", sizes="few")
+    with pytest.raises(AnalysisError, match="none is, the first because: size 4000: a size must not be above"):
+        featx.curve(study / "f.h5", study / "people.csv", target="age", head="ridge", sizes=4000, draws=1, jobs=1)
 
 
 # --- predict --------------------------------------------------------------------------------------------------

@@ -52,6 +52,15 @@ def test_a_run_that_was_not_written_is_nothing_to_be_shown(study):
     assert repr(run) == "<a run of featx at '.': age; scores, predictions, 1 heads>"
 
 
+def test_what_is_no_run_is_refused():
+    with pytest.raises(AnalysisError, match="runs must be named to be compared; none is"):
+        featx.compare()
+    with pytest.raises(AnalysisError, match="a run must be a folder, or what featx.fit returns; got list; give one"):
+        featx.compare(["run/", "trained/"])
+    with pytest.raises(AnalysisError, match="a fitted head must be a .npz file of RUN/heads/, .*; got NoneType"):
+        featx.predict(None, "f.h5")
+
+
 def test_margins_are_numbers():
     assert margins_of(0.5) == margins_of("0.5") == {"": 0.5}
     with pytest.raises(AnalysisError, match="--margin must be a number, or TARGET=number; got 'age=much'"):

@@ -63,6 +63,11 @@ def test_an_index_is_refused_as_on_the_command_line(heads, more, sentence):
         featx.index(heads, cache=False, **more)
 
 
+def test_an_index_of_nothing_is_refused():
+    with pytest.raises(IndexingError, match="a source of images must be named; got an empty list"):
+        featx.index([])
+
+
 def test_an_index_is_not_written_over_its_source(heads, tmp_path):
     featx.index(heads, cache=False, output=tmp_path / "images.csv")
     with pytest.raises(IndexingError, match="the table must be a file of its own; .*images.csv is the source"):

@@ -77,6 +77,7 @@ def test_arms_are_scored_on_the_folds_of_another_run_and_the_report_shows_them(t
     run = read_run(second)
     assert set(run.scores["head"]) == {"baseline", "head-only", "full"}
     told = json.loads((second / "training.json").read_text())
+    assert {"torch", "pytorch-lightning", "featx"} <= set(told["versions"])
     assert [one["batch_norm"] for one in told["fits"]] == ["eval"] * 12
     assert {name: one["phases"] for name, one in told["arms"].items()} == {"head-only": ["output"], "full": ["all"]}
     splits = pd.read_csv(second / "splits.csv")  # which seeds are no part of

@@ -325,6 +325,7 @@ for _ in range(n_kills):
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     seen.append(standing())
+    each_s *= 1 if any(seen) else 1.5  # others took the cores meanwhile
     if seen[-1] == len(images):  # begin anew
         for path in folder.glob("*.voxels"):
             path.unlink()

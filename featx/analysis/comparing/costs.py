@@ -12,13 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from featx import schema, store
+from featx import schema
 from featx.analysis.comparing.arms import Arm
 from featx.analysis.comparing.columns import COSTS
 from featx.analysis.comparing.reading import Entry
 from featx.errors import StoreError
 
 EXTRACTION, TRAINING, FITTING = "extraction", "training", "fitting"
+_UNFOUND = "the feature file was not found: name it with --features"
 STEPS_JSON = "steps.json"  # of `featx run`: {"steps": {name: {"call": ..., "elapsed_s": ...}}}
 
 Row = dict[str, Any]
@@ -79,11 +80,8 @@ def _extraction(entry: Entry, features: Sequence[Path]) -> list[Row]:
         spent = job_minutes([row for file in files for row in _jobs(file)], own)
         where = ", ".join(sorted({file.name for file in files}))
         if not spent:
-            lost = (
-                f"{where} remembers no job of it"
-                if files
-                else "the feature file was not found: name it with --features"
-            )
+            unfound = "no file of --features is the one that the run read" if features else _UNFOUND
+            lost = f"{where} remembers no job of it" if files else unfound
             rows.append(_row(entry, EXTRACTION, label, told_by=lost))
         rows += [
             _row(entry, EXTRACTION, label, device=device, minutes=minutes, n=n, told_by=where + note)
@@ -107,6 +105,8 @@ def _sha256(path: Path) -> str:
 
 
 def _jobs(path: Path) -> list[Mapping[str, str]]:
+    from featx import store  # the rest of this wing does without h5py
+
     try:
         return list(store.read_jobs(path))
     except StoreError:

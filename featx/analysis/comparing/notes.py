@@ -12,6 +12,7 @@ from featx.analysis.inference.cautions import Caution
 
 # Cautions of the comparison itself; the others are those of its runs.
 OWN = ("groups", "sizes", "shared-people", "repeats", "smaller")
+_NARROW = "intervals of crossings are over repeats and seeds alone, and too narrow for what other people would give"
 
 
 def residual(runs: Sequence[Entry]) -> list[str]:
@@ -57,7 +58,7 @@ def _of_target(sizes: Sequence[Common], sides: Sequence[Side], wish: Wish) -> It
         sentence = (
             f"ranked are the runs that trained on most people, {round(first.n_people)} a fold "
             f"({', '.join(first.runs)}); those on {', '.join(map(str, others))} are points of curves, and tested "
-            "other people"
+            f"other people; {_NARROW}"
         )
         yield Caution("sizes", sentence, name)
     n_images = {side.name: len(side.people) for side in sides if side.name in first.runs}
@@ -68,12 +69,13 @@ def _of_target(sizes: Sequence[Common], sides: Sequence[Side], wish: Wish) -> It
     repeats = {side.name: len(side.fold) for side in sides if side.name in (*first.runs, *first.smaller)}
     if len(set(repeats.values())) > 1:
         told = ", ".join(f"{run} {n}" for run, n in repeats.items())
-        sentence = f"compared over the first {len(first.fold)} repeats of the folds, for the runs have: {told}"
+        which = "repeat" if len(first.fold) == 1 else f"{len(first.fold)} repeats"
+        sentence = f"compared over the first {which} of the folds, for the runs have: {told}"
         yield Caution("repeats", sentence, name)
     if first.smaller:
         told = ", ".join(f"{run} ({n})" for run, n in first.smaller.items())
         sentence = (
             f"trained on fewer people than the {round(first.n_people)} of the others, on the same test people: "
-            f"{told}; these are points of curves and are not ranked"
+            f"{told}; these are points of curves and are not ranked; {_NARROW}"
         )
         yield Caution("smaller", sentence, name)

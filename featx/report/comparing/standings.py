@@ -115,8 +115,8 @@ def answer(compared: Compared, alpha: float) -> Answer:
     unit = f"{in_unit(metric, compared.common.unit)} {short_metric(metric)}"
     places = decimals([(found[2] - found[1]) / 2 for _, found in gaps], most=6 if METRICS[metric].has_unit else 3)
     beside = [one for one in gaps if one not in main]
-    said = standing(main, unit, places, is_many=is_many)
-    more = standing(beside, "", places, is_many=is_many)
+    said = standing(main, unit, places, is_many=is_many, role=subject.role)
+    more = standing(beside, "", places, is_many=is_many, role=subject.role)
     also = f"{'They' if is_many else 'It'} also {more}." if more else ""
     nothing = f"{who} cannot be held against others: there are none, or no interval was drawn."
     return Answer(
@@ -145,7 +145,7 @@ def _verdict(gaps: Sequence[tuple[Arm, Gap]]) -> str:
     return BETTER if all(low > 0 for _, (_, low, _) in gaps) else NO_BETTER
 
 
-def standing(gaps: Sequence[tuple[Arm, Gap]], unit: str, places: int | None, *, is_many: bool) -> str:
+def standing(gaps: Sequence[tuple[Arm, Gap]], unit: str, places: int | None, *, is_many: bool, role: str = "") -> str:
     """How one stands to others, as the end of a sentence: what it beats, what may be chance, what it is behind.
 
     Parameters
@@ -158,6 +158,8 @@ def standing(gaps: Sequence[tuple[Arm, Gap]], unit: str, places: int | None, *, 
         Decimals.
     is_many : bool
         Whether the subject of the sentence is many.
+    role : str
+        That of the subject: an arm of the same part is told by its name, for it may have the same features.
     """
     found: dict[str, list[str]] = {}
     for sign in (1, 0, -1):
@@ -172,7 +174,8 @@ def standing(gaps: Sequence[tuple[Arm, Gap]], unit: str, places: int | None, *, 
             else:
                 lead = ("beat" if is_many else "beats") if sign else ("are" if is_many else "is") + " better than"
             number_, bracket, rest = with_interval(value, low, high, places).partition(" [")
-            opponent = _OPPONENTS[other.role].format(features=other.features, head=other.head)
+            words = "{name}" if other.role == role else _OPPONENTS[other.role]
+            opponent = words.format(name=other.name, features=other.features, head=other.head)
             by = f"{number_}{unit}{bracket}{rest}"
             found.setdefault(lead, []).append(f"{opponent} by {by}" if value else f"{opponent} (apart by {by})")
             unit = ""

@@ -123,10 +123,10 @@ def _people(run: Run, is_private: bool) -> Iterator[str]:
     met = "a condition that stands in run.json" if is_private else f"the condition {where}"
     if not is_private and {"images_with_all_features", "images_matched", "people_matched"} <= set(flow):
         kept = f" and met {met}" if where else ""
-        yield (
-            f"Of {count(flow['images_with_all_features'], 'image')} with features, {flow['images_matched']:,}, of "
-            f"{count(flow['people_matched'], 'person', 'people')}, had a row in the phenotype table{kept}."
-        )
+        n, people = int(flow["images_matched"]), int(flow["people_matched"])
+        whose = "" if n == people else f", of {count(people, 'person', 'people')},"
+        before = count(flow["images_with_all_features"], "image")
+        yield f"Of {before} with features, {n:,}{whose} had a row in the phenotype table{kept}."
     elif where:
         yield f"Only people who met {met} were kept."
     for one in run.facts["targets"]:
@@ -158,9 +158,10 @@ def _folds(run: Run) -> Iterator[str]:
         drawn = "given" if folding.get("scheme") == "given" else "drawn"
         how = f", {n_repeats} times repeated" if n_repeats > 1 else ""
         yield f"Every prediction is out of fold: {span}-fold cross-validation{how}, with folds that were {drawn}."
-    yield "All images of a person were in one fold."
+    side = "on one side" if has_cohort and n_folds == [1] else "in one fold"
+    yield f"All images of a person were {side}."
     if columns.get("group"):
-        yield f"Whoever shares a value of {columns['group']} was in one fold as well."
+        yield f"Whoever shares a value of {columns['group']} was {side} as well."
     if folding.get("scheme") == "kfold":
         yield from _strata(columns, folding)
     if folding.get("n_inner") and (run.facts.get("arguments") or {}).get("heads"):

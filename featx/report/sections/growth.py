@@ -156,9 +156,10 @@ def losses_section(run: Run) -> Section | None:
         fits = fits_of(own)
         arms = list(dict.fromkeys(fits["arm"]))
         for start in range(0, len(arms), MOST_ARMS):
-            shown = fits[fits["arm"].isin(arms[start : start + MOST_ARMS])]
+            few = arms[start : start + MOST_ARMS]
+            shown = fits[fits["arm"].isin(few)]
             drawing = losses_of_fits(
-                shown, alt=f"Losses over epochs of {target}: {', '.join(arms)}", prefix=f"losses{at}-{start}"
+                shown, alt=f"Losses over epochs of {target}: {', '.join(few)}", prefix=f"losses{at}-{start}"
             )
             n_fits = shown.groupby("arm")["fit"].nunique().max()
             caption = f"{count(int(n_fits), 'fit')} of each arm, a line each; dot: the epoch whose weights were kept."

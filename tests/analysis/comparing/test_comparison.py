@@ -216,7 +216,7 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     a = age_run(tmp_path / "a", {RIDGE: (5, 1)}, fold=folds_of(60, 5, 3), arguments={"columns": {"group": "family"}})
     b = age_run(tmp_path / "b", {SCRATCH: (5, 2)}, fold=folds_of(60, 5, 1))
     found = {one.code: one for one in compared(a, b).cautions}
-    assert found["repeats"].sentence == "compared over the first 1 repeats of the folds, for the runs have: a 3, b 1"
+    assert found["repeats"].sentence == "compared over the first repeat of the folds, for the runs have: a 3, b 1"
     assert found["groups"].sentence.startswith("a kept groups whole in the folds and does not tell who is in which")
     y = ages(60)[:50]
     c = write_made(tmp_path / "c", {"age": ("continuous", y, {SCRATCH: near(y, 5, 1)})}, fold=folds_of(60)[:, :50])
@@ -259,7 +259,8 @@ def test_runs_on_fewer_people_are_points_beside_curves(tmp_path: Path) -> None:
     assert set(target.ranking["run"]) == {"n320"}
     assert found.cautions[0].sentence == (
         "trained on fewer people than the 320 of the others, on the same test people: n20 (20), n80 (80); these are "
-        "points of curves and are not ranked"
+        "points of curves and are not ranked; intervals of crossings are over repeats and seeds alone, and too "
+        "narrow for what other people would give"
     )
     alone = compared(curve)
     assert (alone.targets, len(alone.crossings), len(alone.curves)) == ((), 0, 18)
@@ -283,7 +284,8 @@ def test_cohorts_of_several_sizes_are_points_on_demand(tmp_path: Path) -> None:
     assert (row["tested"], row["n_low"], row["n_high"]) == ("each size its own", 24, 48)
     assert found.cautions[0].sentence == (
         "ranked are the runs that trained on most people, 48 a fold (n60/run, n60/trained); those on 24 are points "
-        "of curves, and tested other people"
+        "of curves, and tested other people; intervals of crossings are over repeats and seeds alone, and too narrow "
+        "for what other people would give"
     )
 
 

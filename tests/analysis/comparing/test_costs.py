@@ -102,3 +102,5 @@ def test_what_is_not_recorded_is_left_empty(study: tuple[Path, Path]) -> None:
     ]
     given = costs(read_entries([run]), [run.parent / "g.h5"])
     assert given["told_by"].tolist()[:2] == ["g.h5 remembers no job of it"] * 2
+    other = costs(read_entries([run]), [run / "run.json"])
+    assert other["told_by"].tolist()[:2] == ["no file of --features is the one that the run read"] * 2

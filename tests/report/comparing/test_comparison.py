@@ -106,6 +106,7 @@ def test_what_one_beats_and_what_it_is_behind() -> None:
     )
     assert standing([(arms[0], gaps[0])], "", 1, is_many=False) == "beats training from scratch by 2.0 [1.0, 3.0]"
     assert standing([], "", 1, is_many=True) == ""
+    assert standing([(arms[1], gaps[0])], "", 1, is_many=False, role="volumes") == "beats volumes by 2.0 [1.0, 3.0]"
     level = [(arms[0], (0.0, -1.0, 1.0))]
     assert standing(level, " years", 1, is_many=True) == (
         "are as good as training from scratch (apart by 0.0 years [−1.0, 1.0])"
@@ -156,14 +157,14 @@ def test_with_privacy_no_caution_quotes_anybody(tmp_path: Path) -> None:
     assert "sub-0" not in text
     assert "images that do not fit a network were let through at extraction" in text
     assert "json of the runs" in text
-    assert "compared over the first 1 repeats of the folds" in text  # its own quote nobody
+    assert "compared over the first repeat of the folds" in text  # its own quote nobody
 
 
 def test_who_is_chosen_among_several_is_told(tmp_path: Path) -> None:
     other = ("more", "ridge", "ignored")
     (one,) = compare([age_run(tmp_path / "a", {RIDGE: (4, 1), other: (9, 2)})], Wish(drawing=FEW)).targets
     assert answer(one, 0.05).caution.startswith("ridge on net is held against the best arm of each other part")
-    assert "frozen features of more by" in answer(one, 0.05).headline
+    assert "ridge on more by" in answer(one, 0.05).headline
 
 
 def test_crossings_in_words() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from featx.analysis.folds.splits import TRAIN_ONLY
 from featx.analysis.runs.rundir import Run, read_run
 from featx.report.said.citations import CITATIONS, cited
 from featx.report.said.described import features, libraries, trained
@@ -124,6 +125,24 @@ def test_a_table_has_its_sentence_and_without_it_there_is_none(run: Run, sentenc
     assert sentence not in text(replace(run, **{table: getattr(run, table).head(0)}))
 
 
+def test_whoever_did_not_meet_the_condition_is_not_said_to_have_no_row(run: Run) -> None:
+    flow = {"images_with_all_features": 30, "images_matched": 20, "people_matched": 18}
+    told = replace(run, facts=dict(run.facts) | {"flow": flow})
+    said = "Of 30 images with features, 20, of 18 people, had a row in the phenotype table"
+    assert f"{said} and met the condition age > 40." in text(told)
+    assert f"{said}." in text(without(told, "columns", "where", ""))
+    told = replace(run, facts=dict(run.facts) | {"flow": flow | {"people_matched": 20}})
+    assert "Of 30 images with features, 20 had a row" in text(told)
+
+
+def test_a_test_cohort_is_no_fold(run: Run) -> None:
+    splits = run.splits[run.splits["repeat"] == 0].assign(fold=TRAIN_ONLY)
+    splits.loc[splits["image_id"].isin(splits["image_id"].unique()[:5]), "fold"] = 0
+    said = text(replace(run, splits=splits))
+    assert "tested once on people who trained nothing. All images of a person were on one side." in said
+    assert "Whoever shares a value of family was on one side as well." in said
+
+
 def test_works_are_cited_where_they_were_used_and_nowhere_else(run: Run) -> None:
     section = methods(run)
     keys = re.findall(r"^@\w+\{(\w+),", section.bibtex, re.MULTILINE)
@@ -225,7 +244,8 @@ def training(**more: Any) -> dict[str, Any]:
 def test_arms_that_trained_are_told_with_their_recipe() -> None:
     said = " ".join(trained(training()))
     for piece in (
-        "sfcn_4mm.untrained [@peng2021] was trained anew in every fold [@lightning2019;torch2019]: 2 networks in all, on 80 ",
+        "sfcn_4mm.untrained [@peng2021] was trained anew in every fold [@lightning2019;torch2019]: 2 ",
+        "networks in all, on 80 images each; ",
         "20 more of the training people chose the epoch",
         "Arm two-stage (first the head): trained the new last layer, of which the epoch with the least validation "
         "loss was kept (5), then all layers, of which the epoch with the least validation loss was kept (10 to 11).",
