@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,7 +168,7 @@ def _say_result(result: Result, output: Path) -> None:
         say(f"  caution: {caution.sentence}")
     say(f"\n{output}: scores.csv, comparisons.csv, predictions/, splits.csv, heads/, exclusions.csv, run.json")
     if result.jobs:
-        say(f"next: featx report {output}")
+        say(f"next: {shlex.join(['featx', 'report', str(output)])}")
     bad = failures_among(result.tables["exclusions"].to_dict("records"))
     if bad:
         say(f"\nnot analysed, or not by all heads ({len(bad)} in exclusions.csv):")
