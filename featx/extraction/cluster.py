@@ -60,6 +60,7 @@ class _Course:
     told: dict[int, tuple[int, int]] = field(default_factory=dict)
     notes: set[str] = field(default_factory=set)
     unfit: list[str] = field(default_factory=list)
+    leaving: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ def _run_all(
     waiting = {submit(shard): shard for shard in shards}
     coming = as_completed(list(waiting), loop=client.loop)
     try:
-        for n_workers in _watch(client, lambda: _tally(shards, course, start), ears.progress):
+        watch = _watch(lambda: len(_staying(client, course)), lambda: _tally(shards, course, start), ears.progress)
+        for n_workers in watch:
             for future in coming.next_batch(block=False):
                 shard = waiting.pop(future)
                 workers = _take(client, future, shard, course, tries[shard.number])
@@ -221,7 +223,7 @@ def _run_all(
         client.cancel(list(waiting))
         client.unsubscribe_topic(topic)
     course.given_up.update({shard.number: course.unfit[-1] for shard in waiting.values()})
-    ears.progress(_tally(shards, course, start), len(client.nthreads()))
+    ears.progress(_tally(shards, course, start), len(_staying(client, course)))
     return course
 
 
@@ -240,17 +242,26 @@ def _tally(shards: Sequence[Shard], course: _Course, start: float) -> Tally:
     return Tally(finished, failed, sum(len(shard.images) for shard in shards), time.monotonic() - start)
 
 
-def _watch(client: Client, tally: Callable[[], Tally], on_progress: Callable[[Tally, int], None]) -> Iterator[int]:
+def _staying(client: Client, course: _Course) -> list[str]:
+    """Workers that take tasks: dask may list for long, or for ever, one that it was asked to retire."""
+    there = list(client.nthreads())
+    course.leaving.intersection_update(there)  # under the address of one that is gone another may come
+    return [address for address in there if address not in course.leaving]
+
+
+def _watch(
+    count: Callable[[], int], tally: Callable[[], Tally], on_progress: Callable[[Tally, int], None]
+) -> Iterator[int]:
     """How many workers there are, now and then; tells how far they are."""
     last = with_workers = time.monotonic()
-    n_workers = len(client.nthreads())
+    n_workers = count()
     while True:
         yield n_workers
         time.sleep(TICK_S)
         now = time.monotonic()
         if now - last < TELL_S:
             continue
-        last, n_workers, at = now, len(client.nthreads()), tally()
+        last, n_workers, at = now, count(), tally()
         on_progress(at, n_workers)
         with_workers = now if n_workers else with_workers
         if now - with_workers > WITHOUT_WORKERS_S:
@@ -274,7 +285,9 @@ def _take(client: Client, future: Any, shard: Shard, course: _Course, n_tries: i
         raise error
     outcome: Outcome = future.result()
     future.release()  # else dask would move it before it retires its worker
-    others = [address for address in client.nthreads() if address != outcome.address]
+    if outcome.unfit:
+        course.leaving.add(outcome.address)
+    others = [address for address in _staying(client, course) if address != outcome.address]
     verdict = decide(outcome, n_tries, len(others))
     if outcome.unfit:
         course.unfit.append(outcome.unfit)

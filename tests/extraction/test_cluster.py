@@ -325,6 +325,22 @@ def test_all_gpus_fall_off(near, images, tmp_path, monkeypatch):
     assert all(len(one.image_id) == 2 for one in features(tmp_path / "f.h5").values())
 
 
+def test_a_worker_that_dask_goes_on_listing_is_not_waited_for(near, images, tmp_path, monkeypatch):
+    """It takes no task any more, and is never gone: seen where two retire at once."""
+
+    def begin_to_leave(addresses):
+        def change(dask_scheduler):
+            for address in addresses:
+                dask_scheduler.handle_worker_status_change("closing_gracefully", address, "test")
+
+        near.run_on_scheduler(change)
+
+    monkeypatch.setattr(near, "retire_workers", begin_to_leave)
+    monkeypatch.setattr(tasks, "extract", broken_on(near.nthreads(), gone))
+    with pytest.raises(DeviceError, match=r"every shard of images must be finished by a worker; 3 of 3"):
+        extract_on_cluster(near, asking(0), images, tmp_path / "f.h5", n_shards=3)
+
+
 def all_failed(images):
     rows = [
         {"image_id": one.image_id, "network": "net", "step": "network", "code": "network-error", "sentence": "CUDA"}
@@ -411,7 +427,9 @@ def test_a_cluster_that_stays_without_workers(monkeypatch):
     empty, told = SimpleNamespace(nthreads=dict), []
     at = engine.Tally(3, 0, 9, 1.0)
     with pytest.raises(DeviceError, match="it has had none for 0 s, with 3 of 9 images finished, which are kept"):
-        assert set(cluster._watch(empty, lambda: at, lambda *words: told.append(words))) == {0}
+        assert set(cluster._watch(lambda: len(empty.nthreads()), lambda: at, lambda *words: told.append(words))) == {
+            0
+        }
     assert set(told) == {(at, 0)}
 
 
